@@ -1,9 +1,9 @@
 """End-to-end training of a text-to-speech system on discrete speech tokens, in JAX.
 
 Four models, the speech tokenizer, the language model (LLM), the flow-matching decoder (FM) and the reward model (RM),
-read one quantised representation of speech and are trained together in one step, after "End-to-End Training for Discrete
-Token LLM based TTS System" (arXiv 2606.09234). Training starts at `main`, the wiring of the models is in `forward` and
-what is trained on what is in `stages`.
+read one quantised representation of speech and are trained together in one step, after "End-to-End Training for
+Discrete Token LLM based TTS System" (arXiv 2606.09234). Training starts at `main`, the wiring of the models is in
+`forward` and what is trained on what is in `stages`.
 """
 
 __version__ = "0.1.0"

@@ -1,7 +1,7 @@
 """What every test runs under: eight virtual CPU devices, strict shapes and a compile cache kept between runs.
 
-The settings are environment variables so that the processes that tests start inherit them; they only count when they are
-set before JAX is imported.
+The settings are environment variables so that the processes that tests start inherit them; they only count when they
+are set before JAX is imported.
 """
 
 import importlib.util
