@@ -30,7 +30,7 @@ make_env() {
   if [[ -f $stamp && $(cat "$stamp") == "$hash" ]]; then
     return
   fi
-  echo "Installing $lock (about 1.2 GB on disk)"
+  echo "Installing $lock (about 2 GB on disk)"
   if ! uv --version >/dev/null 2>&1; then
     python -m pip install --quiet --disable-pip-version-check "uv==$UV_VERSION" || { install_failed; return 1; }
   fi
@@ -42,5 +42,5 @@ make_env() {
 
 install_failed() {
   echo "The installation failed: the message above says why. It needs a package index (pip's and uv's own settings name one)" \
-    "and about 1.2 GB of disk. What was already installed stays in .venv; run this again to go on." >&2
+    "and about 2 GB of disk. What was already installed stays in .venv; run this again to go on." >&2
 }
