@@ -99,9 +99,7 @@ def frame(wav: Float[Array, "B W"], cfg: MelConfig) -> Float[Array, "B M n_fft"]
     return jnp.concatenate(shifted, axis=-1)[..., : cfg.n_fft]
 
 
-def log_mel(
-    wav: Float[Array, "B W"], cfg: MelConfig, wav_len: Int[Array, " B"] | None = None
-) -> Float[Array, "B M F"]:
+def log_mel(wav: Float[Array, "B W"], cfg: MelConfig, wav_len: Int[Array, " B"] | None = None) -> Float[Array, "B M F"]:
     """Log-mel of zero-padded waveforms, float32 whatever the input, M = W / hop. Jit-able and differentiable.
 
     Args:
