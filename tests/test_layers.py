@@ -12,8 +12,8 @@ PACKAGE = "e2etts_jax"
 # is a package, everything in it; the longest name wins. `e2etts_jax.` is left out.
 LAYERS: list[set[str]] = [
     {"types", "rng", "models.fsq", "models.ode"},
-    {"models", "data", "features", "optim", "sharding", "metrics", "flops", "interop"},
-    {"forward", "losses", "stages", "state", "checkpoint", "infer"},
+    {"models", "data", "features", "stages", "optim", "sharding", "metrics", "flops", "interop"},
+    {"system", "forward", "losses", "state", "checkpoint", "infer"},
     {"step"},
     {"train", "evaluate"},
     {"main", "aot", "synthesize", "stream"},
