@@ -18,7 +18,7 @@ find_python() {
 }
 
 make_env() {
-  local lock=$1 python stamp hash uv
+  local lock=$1 python stamp hash
   stamp=.venv/installed-$lock
   hash=$(cat "$lock" pyproject.toml | cksum)
   if ! .venv/bin/python -c '' >/dev/null 2>&1; then

@@ -19,7 +19,7 @@ peaks=$(mktemp)
 trap report_cost EXIT
 SECONDS=0
 
-# Runs a Python module and notes its peak resident size (with its children's), which the kernel reports in KiB, macOS in bytes.
+# Runs a Python module and notes the peak resident size of its largest process (KiB from Linux, bytes from macOS).
 run_module() {
   python - "$peaks" "$@" <<'PY'
 import resource, subprocess, sys

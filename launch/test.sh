@@ -12,7 +12,7 @@ export JAX_PLATFORMS=${JAX_PLATFORMS:-cpu}
 failed=()
 ruff check . || failed+=("ruff check")
 ruff format --check . || failed+=("ruff format")
-mypy || failed+=("mypy")
+python -m mypy || failed+=("mypy")
 python -m pytest -n 2 --dist loadfile --durations=10 "$@" </dev/null || failed+=("pytest")
 if ((${#failed[@]})); then
   printf 'FAILED: %s\n' "${failed[@]}"
