@@ -1,0 +1,1 @@
+"""Configurations: functions that build a ConfigDict and nothing else."""

@@ -1,0 +1,86 @@
+"""Model sizes and the lengths of recipes that go with them."""
+
+import dataclasses
+
+from ml_collections import ConfigDict
+
+from configs import sharding
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """Length, rates and batch of the three stages."""
+
+    joint_steps: int
+    tune_steps: int
+    chain_steps: int
+    batch_size: int
+    lr: float
+    tune_lr: float
+    chain_lr: float
+    warmup: int
+    crop: int  # tokens of each clip that the FM trains on
+
+
+RECIPES = {
+    "tiny": Recipe(450, 1100, 60, 16, 1e-3, 1e-3, 5e-5, 40, 32),
+    "small": Recipe(20_000, 20_000, 2_000, 32, 4e-4, 2e-4, 1e-5, 1_000, 128),
+    "base": Recipe(400_000, 200_000, 20_000, 1024, 1e-4, 1e-5, 1e-5, 25_000, 0),  # the paper's rates and warm-up
+}
+
+
+def _conformer(c: ConfigDict, layers: int, width: int, heads: int, ff: int, kernel: int) -> None:
+    c.layers, c.width, c.heads, c.ff, c.kernel = layers, width, heads, ff, kernel
+
+
+def _tiny(c: ConfigDict) -> None:
+    """The defaults of base.py."""
+
+
+def _small(c: ConfigDict) -> None:
+    """About 80 M parameters, the same mel: one GPU."""
+    c.data.buckets, c.data.max_text = (128, 192, 288), 256
+    _conformer(c.model.tokenizer, 6, 384, 6, 1536, 15)
+    _conformer(c.model.rm, 4, 384, 6, 1536, 15)
+    c.model.tokenizer.q_width = 128
+    m = c.model.llm
+    m.layers, m.width, m.heads, m.kv_heads, m.head_dim, m.ff, m.adapter_width = 12, 512, 8, 4, 64, 1536, 512
+    f = c.model.fm
+    f.layers, f.width, f.heads, f.ff, f.patch = 12, 512, 8, 2048, 1
+    c.infer.max_tokens = 384
+    c.mesh = sharding.mesh("dp")
+    c.log_every, c.checkpoint_every = 50, 1000
+
+
+def _base(c: ConfigDict) -> None:
+    """The paper's: Qwen3-0.6B, 0.5 B DiT, 0.6 B Conformer split into tokenizer and RM; 24 kHz, 25 tokens/s."""
+    c.audio.sample_rate, c.audio.samples_per_token = 24000, 960
+    c.mel.n_fft, c.mel.win, c.mel.hop, c.mel.fmax = 1920, 1920, 480, 12000.0
+    t = c.tokenizer_mel  # the 16 kHz front-end of S3 (25 ms windows every 10 ms), computed at 24 kHz
+    t.n_fft, t.win, t.hop, t.n_mels, t.power, t.scale, t.floor = 600, 600, 240, 128, 2.0, "log10_whisper", 1e-10
+    t.mean, t.std = 0.0, 1.0
+    c.data.buckets, c.data.max_text = (250, 500, 750), 512
+    _conformer(c.model.tokenizer, 12, 1024, 16, 4096, 31)
+    _conformer(c.model.rm, 12, 1024, 16, 4096, 31)
+    c.model.tokenizer.q_width = 1024
+    m = c.model.llm
+    m.layers, m.width, m.heads, m.kv_heads, m.head_dim, m.ff = 28, 1024, 16, 8, 128, 3072
+    m.rope_theta, m.adapter_width = 1e6, 1024
+    f = c.model.fm
+    f.layers, f.width, f.heads, f.ff, f.patch = 26, 1024, 16, 4096, 1
+    for part in (c.model.tokenizer, c.model.rm, m, f):
+        part.remat = True
+    c.infer.max_tokens = 750
+    c.mesh = sharding.mesh("fsdp")
+    c.log_every, c.checkpoint_every = 100, 2000
+
+
+SIZES = {"tiny": _tiny, "small": _small, "base": _base}
+
+
+def apply(c: ConfigDict, size: str) -> ConfigDict:
+    """Sets the sizes of `size` in a base config."""
+    if size not in SIZES:
+        raise ValueError(f"unknown size {size!r}: choose one of {', '.join(SIZES)}")
+    SIZES[size](c)
+    return c

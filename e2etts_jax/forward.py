@@ -1,0 +1,267 @@
+"""The wiring: the one place where the four models meet.
+
+`forward` makes the outputs that the stage's loss terms ask for, and only those. Gradients between models flow along
+the ways that the plan opens (PAPER, stages 1 to 3) and no others.
+"""
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from e2etts_jax.models import ode, relax
+from e2etts_jax.models.flow import FlowModel, path
+from e2etts_jax.models.generate import Sampling, generate
+from e2etts_jax.models.tokenizer import Tokenizer, Tokens
+from e2etts_jax.rng import Streams
+from e2etts_jax.stages import Plan
+from e2etts_jax.system import System
+from e2etts_jax.types import Batch, Outputs, Params, length_mask
+
+ON_POLICY = Sampling(temperature=1.0, top_p=1.0, top_k=0, repetition=1.0)
+REFERENCE = "llm_ref"  # the frozen LLM of `kl_ref`, beside the groups in `params`
+
+
+@flax.struct.dataclass
+class LmOut:
+    """T+1 predictions: T tokens, then the end. `targets` and `mask` are those of the recorded tokens."""
+
+    logits: Float[Array, "B T1 V1"]
+    hidden: Float[Array, "B T1 D"]
+    targets: Int[Array, "B T1"]
+    mask: Bool[Array, "B T1"]
+
+
+@flax.struct.dataclass
+class FlowOut:
+    velocity: Float[Array, "B M F"]
+    target: Float[Array, "B M F"]
+    mask: Bool[Array, "B M"]
+
+
+@flax.struct.dataclass
+class ReconOut:
+    mel: Float[Array, "B M F"]
+    target: Float[Array, "B M F"]
+    mask: Bool[Array, "B M"]
+
+
+@flax.struct.dataclass
+class RmOut:
+    """Head outputs, and how many CTC frames of each row are valid."""
+
+    heads: dict[str, Float[Array, "B ..."]]
+    frames: Int[Array, " B"]
+
+
+@flax.struct.dataclass
+class Crop:
+    """A window of each row for the FM: condition source, mel, speaker and prompt."""
+
+    cond: Float[Array, "B C Dc"]
+    mel: Float[Array, "B M F"]
+    mask: Bool[Array, "B C"]
+    prompt_mask: Bool[Array, "B M"]
+    loss_mask: Bool[Array, "B M"]
+    noise: Float[Array, "B M F"]
+
+
+def scale_gradient(x: Array, factor: float) -> Array:
+    """`x` forward, `factor` times the gradient backward."""
+    return x if factor == 1.0 else factor * x + jax.lax.stop_gradient((1.0 - factor) * x)
+
+
+class Wiring:
+    """One forward pass; each output is made on first use and kept, so that terms share what they share."""
+
+    def __init__(
+        self, system: System, params: Params, batch: Batch, streams: Streams, plan: Plan, step: Array, total: int
+    ):
+        self.system, self.params, self.batch, self.streams, self.plan = system, params, batch, streams, plan
+        self.step, self.total = step, total
+        self.token_len = batch.token_len(system.samples_per_token)
+        self.size = batch.wav.shape[1] // system.samples_per_token
+        self.mask = length_mask(self.token_len, self.size)
+        self.heard, self.mel = system.mels(batch.wav, batch.wav_len)
+        self.codebook = system.tokenizer.apply({"params": params["tokenizer"]}, method=Tokenizer.codebook)
+        self.tokens = self.tokenize(self.heard)
+        self._made: dict[str, object] = {}
+
+    def made(self, name: str):
+        if name not in self._made:
+            self._made[name] = getattr(self, name)()
+        return self._made[name]
+
+    def tokenize(self, heard: Float[Array, "B M F"]) -> Tokens:
+        mel_mask = jnp.repeat(self.mask, heard.shape[1] // self.size, axis=1)
+        variables, model = {"params": self.params["tokenizer"]}, self.system.tokenizer
+        tokens = model.apply(variables, heard, mel_mask)
+        if not self.plan.continuous_steps:
+            return tokens
+        warm = model.apply(variables, heard, mel_mask, quantize=False)
+        return jax.tree.map(lambda a, b: jnp.where(self.step < self.plan.continuous_steps, a, b), warm, tokens)
+
+    # --- LLM ---------------------------------------------------------------------------------------------------------
+
+    def read(self, group: str, q: Float[Array, "B T Dq"], ids: Int[Array, "B T"], codebook: Float[Array, "V Dq"]) -> LmOut:
+        """Teacher-forced pass of the LLM `group` over a history."""
+        b = self.batch
+        logits, hidden = self.system.llm.apply(
+            {"params": self.params[group]}, b.text, b.text_len, q, ids, self.token_len, codebook
+        )
+        at_end = jnp.arange(self.size + 1)[None, :] == self.token_len[:, None]
+        targets = jnp.where(at_end, self.system.vocab, jnp.pad(ids, ((0, 0), (0, 1))))
+        mask = length_mask(jnp.where(self.token_len > 0, self.token_len + 1, 0), self.size + 1)
+        return LmOut(logits, hidden, targets, mask)
+
+    def lm(self) -> LmOut:
+        factor = self.plan.lm_into_tokenizer
+        q, codebook = scale_gradient(self.tokens.q, factor), scale_gradient(self.codebook, factor)
+        return self.read("llm", q, self.tokens.ids, codebook)
+
+    def lm_ref(self) -> LmOut:
+        stop = jax.lax.stop_gradient
+        return self.read(REFERENCE, stop(self.tokens.q), self.tokens.ids, stop(self.codebook))
+
+    def temperature(self) -> Array:
+        first, last = self.plan.gumbel_temperature
+        return first + (last - first) * jnp.minimum(self.step / max(self.total - 1, 1), 1.0)
+
+    def gumbel(self) -> Float[Array, "B T Dq"]:
+        """Tokens drawn from the LLM given the *recorded* history, relaxed (DiffRO): aligned in time with the mel."""
+        logits = self.made("lm").logits[:, : self.size, : self.system.vocab]
+        noise = self.streams.draw("gumbel", logits.shape[1:], jax.random.gumbel)
+        choice = relax.gumbel_softmax(logits, noise, self.temperature(), hard=self.plan.gumbel_hard)
+        return (choice @ self.codebook) * self.mask[..., None]
+
+    def source(self, way: str) -> Float[Array, "B T Dc"]:
+        """What travels to the FM or RM along `way`."""
+        if way == "llm_gumbel":
+            return self.made("gumbel")
+        if way == "llm_hidden":
+            return self.made("lm").hidden[:, : self.size]
+        return self.tokens.q if way == "codes" else jax.lax.stop_gradient(self.tokens.q)
+
+    # --- FM ----------------------------------------------------------------------------------------------------------
+
+    def crop(self) -> Crop:
+        """The window each row trains the FM on, and its clean prompt prefix."""
+        fm, per_token = self.system.fm.config, self.system.frames_per_token
+        cond = self.source(self.plan.tokens_to_fm)
+        window = min(self.plan.fm_crop_tokens or self.size, self.size)
+        room = jnp.maximum(self.token_len - window, 0)
+        unit = self.streams.draw("crop", (), jax.random.uniform)
+        start = jnp.minimum((unit * (room + 1)).astype(jnp.int32), room)
+
+        def cut(x: Array, rate: int) -> Array:
+            take = lambda row, at: jax.lax.dynamic_slice_in_dim(row, at * rate, window * rate)  # noqa: E731
+            return jax.vmap(take)(x, start)
+
+        mask = cut(self.mask, 1)
+        length = jnp.sum(mask, axis=1) * per_token
+        share = self.streams.draw("prompt_length", (), jax.random.uniform) * fm.prompt_max
+        prompted = self.streams.draw("prompt", (), jax.random.uniform) < fm.prompt_share
+        prompt_len = jnp.where(prompted, jnp.floor(share * length), 0).astype(jnp.int32)
+        frames = window * per_token
+        prompt_mask = length_mask(prompt_len, frames)
+        return Crop(
+            cond=cut(cond, 1),
+            mel=cut(self.mel, per_token),
+            mask=mask,
+            prompt_mask=prompt_mask,
+            loss_mask=jnp.repeat(mask, per_token, axis=1) & ~prompt_mask,
+            noise=self.streams.draw("flow_noise", (frames, self.system.mel.n_mels)),
+        )
+
+    def field(self, keep: Bool[Array, " B"]):
+        """The velocity field of the crop, `(x, t [B]) -> dx/dt`."""
+        c: Crop = self.made("crop")
+        variables, fm = {"params": self.params["fm"]}, self.system.fm
+        hidden = self.plan.tokens_to_fm == "llm_hidden"
+        cond = fm.apply(variables, c.cond, c.mask, hidden=hidden, method=FlowModel.condition)
+        speaker = self.batch.speaker * self.batch.speaker_mask[:, None]
+        return lambda x, t: fm.apply(
+            variables, x, t, cond, c.mel, c.prompt_mask, speaker, keep, c.mask, method=FlowModel.velocity
+        )
+
+    def flow(self) -> FlowOut:
+        c: Crop = self.made("crop")
+        t = self.streams.draw("flow_time", (), jax.random.uniform)
+        keep = self.streams.draw("guidance_drop", (), jax.random.uniform) >= self.system.fm.config.drop
+        point, target = path(c.mel, c.noise, t)
+        return FlowOut(self.field(keep)(point, t), target, c.loss_mask)
+
+    def recon(self) -> ReconOut:
+        """Unrolls the solver from noise to mel; the gradient runs back through every step."""
+        c: Crop = self.made("crop")
+        field = self.field(jnp.ones_like(self.token_len, bool))
+        rows = jnp.ones(c.mel.shape[0])
+        times = ode.cosine_times(self.plan.fm_unroll_steps)
+        return ReconOut(ode.euler(lambda x, t: field(x, t * rows), c.noise, times, remat=True), c.mel, c.loss_mask)
+
+    # --- RM ----------------------------------------------------------------------------------------------------------
+
+    def recognise(self, q: Float[Array, "B T Dq"], mask: Bool[Array, "B T"], length: Int[Array, " B"]) -> RmOut:
+        heads = self.system.rm.apply({"params": self.params["rm"]}, q, mask)
+        return RmOut(heads, length * self.system.rm.config.ctc_upsample)
+
+    def rm(self) -> RmOut:
+        if self.plan.rm_noise_db:
+            tokens = self.tokenize(self.system.mels(self.noisy(), self.batch.wav_len)[0])
+            q = tokens.q if self.plan.tokens_to_rm == "codes" else jax.lax.stop_gradient(tokens.q)
+        else:
+            q = self.source(self.plan.tokens_to_rm)
+        return self.recognise(q, self.mask, self.token_len)
+
+    def noisy(self) -> Float[Array, "B W"]:
+        """The batch with white noise at a random signal-to-noise ratio on half the rows (PAPER, stage 2: RM)."""
+        wav, low, high = self.batch.wav, *self.plan.rm_noise_db
+        valid = length_mask(self.batch.wav_len, wav.shape[1])
+        power = jnp.sum(jnp.square(wav), axis=1) / jnp.maximum(self.batch.wav_len, 1)
+        ratio = low + (high - low) * self.streams.draw("noise_db", (), jax.random.uniform)
+        scale = jnp.sqrt(power * 10.0 ** (-ratio / 10.0))
+        scale = jnp.where(self.streams.draw("noisy", (), jax.random.uniform) < 0.5, scale, 0.0)
+        return wav + valid * scale[:, None] * self.streams.draw("noise", wav.shape[1:])
+
+    def rm_sampled(self) -> RmOut:
+        """The RM on what the LLM says when left alone.
+
+        The tokens are drawn freely, without gradient; then one parallel pass over that history gives every token a
+        straight-through softmax, so that the reward reaches the LLM at each step, given the history.
+        """
+        s, b, stop = self.system, self.batch, jax.lax.stop_gradient
+        codebook = stop(self.codebook)
+        frozen = stop(self.params["llm"])
+        keys = self.streams.rows("sample")
+        ids, length = generate(s.llm, frozen, b.text, b.text_len, codebook, keys, self.size, ON_POLICY)
+        mask = length_mask(length, self.size)
+        logits, _ = s.llm.apply({"params": self.params["llm"]}, b.text, b.text_len, codebook[ids], ids, length, codebook)
+        soft = jax.nn.softmax(logits[:, : self.size, : s.vocab] / self.temperature(), axis=-1)
+        mixed = soft @ codebook
+        q = (mixed + stop(codebook[ids] - mixed)) * mask[..., None]
+        return self.recognise(q, mask, length)
+
+
+def forward(
+    system: System,
+    params: Params,
+    batch: Batch,
+    streams: Streams,
+    plan: Plan,
+    needs: tuple[str, ...],
+    step: Int[Array, ""] | int = 0,
+    total: int = 1,
+) -> Outputs:
+    """Runs what `needs` asks for.
+
+    Args:
+      params: the four groups, and `llm_ref` if the reference LLM is asked for.
+      streams: randomness of this step, for the batch's rows.
+      needs: names out of `tokens lm lm_ref flow recon rm rm_sampled`; `tokens` is always there.
+      step, total: place in the stage, for schedules.
+
+    Returns:
+      the outputs by name; `tokens` is `Tokens`, `mask` the valid tokens [B, T].
+    """
+    wiring = Wiring(system, params, batch, streams, plan, jnp.asarray(step), total)
+    return Outputs({name: wiring.made(name) for name in needs}, tokens=wiring.tokens, mask=wiring.mask)

@@ -1,0 +1,134 @@
+"""Every loss term of the system: `(Outputs, Batch) -> Sum(num, den)`, in one dict. Nothing else computes a loss.
+
+A term divides by its own count over the whole batch; counts do not depend on parameters, so gradients of parts of a
+batch add up exactly.
+"""
+
+import dataclasses
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Bool, Float
+
+from e2etts_jax.types import Batch, Outputs, Sum
+
+
+@dataclasses.dataclass(frozen=True)
+class Term:
+    """A loss term.
+
+    Attributes:
+      fn: computes it.
+      needs: the outputs it reads, by the names `forward.MAKERS` knows.
+      groups: plan -> groups that its gradient reaches.
+    """
+
+    fn: Callable[[Outputs, Batch], Sum]
+    needs: tuple[str, ...]
+    groups: Callable[..., frozenset[str]]
+
+
+def _sum(value: Float[Array, "*b"], mask: Bool[Array, "*b"]) -> Sum:
+    # `where`, not a product: what lies under the mask may be inf
+    return Sum(jnp.sum(jnp.where(mask, value, 0.0)), jnp.sum(mask.astype(jnp.float32)))
+
+
+def lm_ce(out: Outputs, batch: Batch) -> Sum:
+    """Next-token cross-entropy over speech tokens and the end, nats a token (PAPER: L_LM)."""
+    lm = out["lm"]
+    losses = optax.losses.softmax_cross_entropy_with_integer_labels(lm.logits, lm.targets)
+    return _sum(losses, lm.mask)
+
+
+def kl_ref(out: Outputs, batch: Batch) -> Sum:
+    """KL(LLM || reference LLM) over the vocabulary at every step (DiffRO), nats a token."""
+    lm, ref = out["lm"], jax.lax.stop_gradient(out["lm_ref"])
+    log_p, log_ref = jax.nn.log_softmax(lm.logits), jax.nn.log_softmax(ref.logits)
+    return _sum(jnp.sum(jnp.exp(log_p) * (log_p - log_ref), axis=-1), lm.mask)
+
+
+def flow_match(out: Outputs, batch: Batch) -> Sum:
+    """Squared error of the velocity, mean over bins, over frames outside the prompt (PAPER: L_FM)."""
+    flow = out["flow"]
+    return _sum(jnp.mean(jnp.square(flow.velocity - flow.target), axis=-1), flow.mask)
+
+
+def recon_mel(out: Outputs, batch: Batch) -> Sum:
+    """L1 between the mel that the unrolled solver reaches and the recorded one (normalised mel units)."""
+    recon = out["recon"]
+    return _sum(jnp.mean(jnp.abs(recon.mel - recon.target), axis=-1), recon.mask)
+
+
+def _ctc(logits: Float[Array, "B N V"], frames: Float[Array, " B"], batch: Batch) -> Sum:
+    """CTC loss, nats a character. A row with fewer frames than its text needs is impossible for any model: it adds 0."""
+    text, valid = batch.text, batch.text_mask
+    repeats = jnp.sum((text[:, 1:] == text[:, :-1]) & valid[:, 1:], axis=1)
+    possible = (frames >= batch.text_len + repeats) & (batch.wav_len > 0)
+    padding = (jnp.arange(logits.shape[1])[None] >= frames[:, None]).astype(jnp.float32)
+    losses = optax.losses.ctc_loss(logits, padding, text, (~valid).astype(jnp.float32), blank_id=0)
+    count = jnp.sum(jnp.where(batch.wav_len > 0, batch.text_len, 0))
+    return Sum(jnp.sum(jnp.where(possible, losses, 0.0)), count.astype(jnp.float32))
+
+
+def rm_ctc(out: Outputs, batch: Batch) -> Sum:
+    """Recognition loss of the RM on what the plan gives it (PAPER: L_ASR; -log P_ASR of DiffRO)."""
+    return _ctc(out["rm"].heads["asr"], out["rm"].frames, batch)
+
+
+def rm_ctc_sampled(out: Outputs, batch: Batch) -> Sum:
+    """The same on sequences the LLM sampled freely; CTC needs no alignment with the recording."""
+    return _ctc(out["rm_sampled"].heads["asr"], out["rm_sampled"].frames, batch)
+
+
+def rm_spk(out: Outputs, batch: Batch) -> Sum:
+    """1 - cosine between the speaker head and the x-vector, over rows that have one (PAPER: L_SPK)."""
+    head, target = out["rm"].heads["spk"], batch.speaker
+    squares = jnp.sum(jnp.square(head), axis=-1) * jnp.sum(jnp.square(target), axis=-1)
+    cosine = jnp.sum(head * target, axis=-1) * jax.lax.rsqrt(squares + 1e-12)  # finite gradient at a zero head
+    return _sum(1.0 - cosine, batch.speaker_mask & (batch.wav_len > 0))
+
+
+def rm_task(name: str) -> Callable[[Outputs, Batch], Sum]:
+    """Cross-entropy of a labelled task over rows that carry the label (PAPER: L_SER for emotion)."""
+
+    def fn(out: Outputs, batch: Batch) -> Sum:
+        labels = batch.labels.get(name)
+        if labels is None:
+            return Sum(jnp.float32(0), jnp.float32(0))
+        losses = optax.losses.softmax_cross_entropy_with_integer_labels(out["rm"].heads[name], jnp.maximum(labels, 0))
+        return _sum(losses, (labels >= 0) & (batch.wav_len > 0))
+
+    return fn
+
+
+def _lm_groups(plan) -> frozenset[str]:
+    return frozenset({"llm"} | ({"tokenizer"} if plan.lm_into_tokenizer else set()))
+
+
+def _through(source: str) -> set[str]:
+    """Groups that what feeds a model was made by."""
+    return {"codes": {"tokenizer"}, "codes_detached": set(), "llm_gumbel": {"llm"}, "llm_hidden": {"llm"}}[source]
+
+
+def _fm_groups(plan) -> frozenset[str]:
+    return frozenset({"fm"} | _through(plan.tokens_to_fm))
+
+
+def _rm_groups(plan) -> frozenset[str]:
+    return frozenset({"rm"} | _through(plan.tokens_to_rm))
+
+
+def terms(tasks: tuple[tuple[str, int], ...] = ()) -> dict[str, Term]:
+    """All terms; one `rm_<task>` for each labelled task of the reward model."""
+    return {
+        "lm_ce": Term(lm_ce, ("lm",), _lm_groups),
+        "kl_ref": Term(kl_ref, ("lm", "lm_ref"), lambda plan: frozenset({"llm"})),
+        "flow_match": Term(flow_match, ("flow",), _fm_groups),
+        "recon_mel": Term(recon_mel, ("recon",), _fm_groups),
+        "rm_ctc": Term(rm_ctc, ("rm",), _rm_groups),
+        "rm_spk": Term(rm_spk, ("rm",), _rm_groups),
+        "rm_ctc_sampled": Term(rm_ctc_sampled, ("rm_sampled",), lambda plan: frozenset({"rm", "llm"})),
+        **{f"rm_{name}": Term(rm_task(name), ("rm",), _rm_groups) for name, _ in tasks},
+    }

@@ -1,0 +1,87 @@
+"""Multi-head attention with rotary positions, grouped queries and an optional key-value cache.
+
+The projections are 2-D kernels: `nn.DenseGeneral` with several feature dims fails under a mesh with logical
+partitioning, and 2-D kernels are what fused kernels and checkpoints of other projects use.
+"""
+
+import flax.linen as nn
+import flax.struct
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from e2etts_jax.models import layers
+
+
+@flax.struct.dataclass
+class Cache:
+    """Keys and values seen so far; `N` slots are preallocated so that decoding compiles once."""
+
+    key: Float[Array, "B N G K"]
+    value: Float[Array, "B N G K"]
+
+
+def rotary(x: Float[Array, "B T H K"], positions: Int[Array, "B T"], theta: float) -> Float[Array, "B T H K"]:
+    """Rotary position embedding (Su et al. 2021), half-split layout as in Qwen and Llama, angles in fp32."""
+    half = x.shape[-1] // 2
+    frequency = theta ** (-jnp.arange(half, dtype=jnp.float32) / half)
+    angle = positions.astype(jnp.float32)[:, :, None, None] * frequency[None, None, None, :]
+    cos, sin = jnp.cos(angle).astype(x.dtype), jnp.sin(angle).astype(x.dtype)
+    a, b = x[..., :half], x[..., half:]
+    return jnp.concatenate([a * cos - b * sin, b * cos + a * sin], axis=-1)
+
+
+class Attention(nn.Module):
+    """Self-attention over `x`.
+
+    Attributes:
+      heads, kv_heads, head_dim: query heads, key-value heads (divides heads), width of one head.
+      qk_norm: RMS-normalise queries and keys per head before rotation (Qwen3).
+      theta: rotary base.
+      bias: biases on the four projections.
+    """
+
+    heads: int
+    kv_heads: int
+    head_dim: int
+    dtype: jnp.dtype
+    theta: float = 1e4
+    qk_norm: bool = False
+    bias: bool = False
+    eps: float = 1e-6
+
+    @nn.compact
+    def __call__(
+        self,
+        x: Float[Array, "B T D"],
+        positions: Int[Array, "B T"],
+        mask: Bool[Array, "B #T N"],
+        cache: Cache | None = None,
+        index: Int[Array, ""] | int = 0,
+    ) -> tuple[Float[Array, "B T D"], Cache | None]:
+        """Attends where `mask` is True. With a cache, writes this call's keys at slot `index` and attends over all N."""
+        if self.heads % self.kv_heads:
+            raise ValueError(f"{self.heads} query heads do not group over {self.kv_heads} key-value heads")
+        batch, size, width = x.shape
+
+        def project(count: int, name: str, axis: str) -> jax.Array:
+            flat = layers.dense(count * self.head_dim, ("embed", axis), dtype=self.dtype, bias=self.bias, name=name)(x)
+            return flat.reshape(batch, size, count, self.head_dim)
+
+        query, key = project(self.heads, "query", "heads"), project(self.kv_heads, "key", "kv_heads")
+        value = project(self.kv_heads, "value", "kv_heads")
+        if self.qk_norm:
+            query = layers.RMSNorm(self.dtype, self.eps, name="query_norm")(query)
+            key = layers.RMSNorm(self.dtype, self.eps, name="key_norm")(key)
+        query, key = rotary(query, positions, self.theta), rotary(key, positions, self.theta)
+        if cache is not None:
+            write = jax.lax.dynamic_update_slice_in_dim
+            cache = Cache(
+                write(cache.key, key.astype(cache.key.dtype), index, axis=1),
+                write(cache.value, value.astype(cache.value.dtype), index, axis=1),
+            )
+            key, value = cache.key.astype(self.dtype), cache.value.astype(self.dtype)
+        query = layers.constrain(query, "batch", "time", "heads", None)
+        out = jax.nn.dot_product_attention(query, key, value, mask=mask[:, None, :, :])
+        out = out.reshape(batch, size, self.heads * self.head_dim)
+        return layers.dense(width, ("heads", "embed"), dtype=self.dtype, bias=self.bias, name="out")(out), cache

@@ -1,0 +1,136 @@
+"""Small parts shared by the models. Every parameter carries logical axis names; `sharding.py` maps them to the mesh."""
+
+from collections.abc import Callable
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+Initializer = Callable[..., jax.Array]
+lecun = nn.initializers.lecun_normal()
+
+
+def dense(
+    features: int,
+    axes: tuple[str, str],
+    *,
+    dtype: jnp.dtype,
+    name: str | None = None,
+    bias: bool = True,
+    init: Initializer = lecun,
+) -> nn.Dense:
+    """Linear layer whose kernel has logical axes `(in, out)`."""
+    return nn.Dense(
+        features,
+        use_bias=bias,
+        dtype=dtype,
+        name=name,
+        kernel_init=nn.with_logical_partitioning(init, axes),
+        bias_init=nn.with_logical_partitioning(nn.initializers.zeros_init(), (axes[1],)),
+    )
+
+
+class RMSNorm(nn.Module):
+    """`x / rms(x) * scale` in fp32, result in `dtype` (Qwen3's)."""
+
+    dtype: jnp.dtype
+    eps: float = 1e-6
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "*b D"]) -> Float[Array, "*b D"]:
+        init = nn.with_logical_partitioning(nn.initializers.ones_init(), ("norm",))
+        scale = self.param("scale", init, (x.shape[-1],))
+        x = x.astype(jnp.float32)
+        x = x * jax.lax.rsqrt(jnp.mean(jnp.square(x), axis=-1, keepdims=True) + self.eps)
+        return (x * scale.reshape((1,) * (x.ndim - 1) + (-1,))).astype(self.dtype)
+
+
+def layer_norm(dtype: jnp.dtype, *, affine: bool = True, name: str | None = None) -> nn.LayerNorm:
+    """LayerNorm with statistics in fp32."""
+    return nn.LayerNorm(
+        epsilon=1e-6,
+        dtype=dtype,
+        use_scale=affine,
+        use_bias=affine,
+        name=name,
+        scale_init=nn.with_logical_partitioning(nn.initializers.ones_init(), ("norm",)),
+        bias_init=nn.with_logical_partitioning(nn.initializers.zeros_init(), ("norm",)),
+    )
+
+
+def constrain(x: Float[Array, "..."], *axes: str | None) -> Float[Array, "..."]:
+    """Sharding constraint by logical axis names; nothing on a mesh of one."""
+    return nn.with_logical_constraint(x, axes)
+
+
+class DepthwiseConv(nn.Module):
+    """Depthwise convolution over time, `same` zero padding.
+
+    Written as a sum of shifted products: one fused loop on every backend, where a grouped convolution is a
+    slow path on CPUs.
+    """
+
+    kernel: int
+    dtype: jnp.dtype
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B T D"]) -> Float[Array, "B T D"]:
+        init = nn.with_logical_partitioning(nn.initializers.variance_scaling(1.0, "fan_in", "normal"), (None, "embed"))
+        weight = self.param("kernel", init, (self.kernel, x.shape[-1])).astype(self.dtype)
+        left = (self.kernel - 1) // 2
+        size = x.shape[1]
+        x = jnp.pad(x, ((0, 0), (left, self.kernel - 1 - left), (0, 0)))
+        out = jnp.zeros_like(x[:, :size])
+        for offset in range(self.kernel):
+            out = out + x[:, offset : offset + size] * weight[offset][None, None, :]
+        return out
+
+
+class Subsample(nn.Module):
+    """Halves the time rate with a kernel-3 stride-2 convolution, written as one matrix product, then GELU.
+
+    Output frame t sees input frames 2t-1, 2t, 2t+1. `x` must be zero where `mask` is False and have even length.
+    """
+
+    features: int
+    dtype: jnp.dtype
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B M F"], mask: Bool[Array, "B M"]) -> Float[Array, "B M2 D"]:
+        if x.shape[1] % 2:
+            raise ValueError(f"cannot halve {x.shape[1]} frames: pad audio to a whole number of tokens")
+        even, odd = x[:, 0::2], x[:, 1::2]
+        before = jnp.pad(odd, ((0, 0), (1, 0), (0, 0)))[:, :-1]
+        window = jnp.concatenate([before, even, odd], axis=-1)
+        out = dense(self.features, ("conv_in", "embed"), dtype=self.dtype, name="conv")(window)
+        return jax.nn.gelu(out) * mask[:, 0::2, None].astype(self.dtype)
+
+
+def masked_mean(x: Float[Array, "B T D"], mask: Bool[Array, "B T"]) -> Float[Array, "B D"]:
+    """Mean over valid frames, fp32; zeros for a row without any."""
+    weight = mask.astype(jnp.float32)[..., None]
+    return jnp.sum(x.astype(jnp.float32) * weight, axis=1) / jnp.maximum(jnp.sum(weight, axis=1), 1.0)
+
+
+def stack(block: type[nn.Module], config, broadcast: int = 1, carry_cache: bool = False) -> type[nn.Module]:
+    """`nn.scan` of a block over its layers, rematerialised if the config says so.
+
+    Args:
+      block: a module `(carry, [cache,] *broadcast) -> (carry, out)`.
+      config: has `layers`, `remat` and `unroll`.
+      broadcast: number of arguments every layer gets as they are.
+      carry_cache: the first argument after the carry is per layer (a leading axis of `layers`).
+    """
+    if config.remat:
+        block = nn.remat(block, prevent_cse=False)
+    return nn.scan(
+        block,
+        variable_axes={"params": 0},
+        split_rngs={"params": True},
+        in_axes=((0,) if carry_cache else ()) + (nn.broadcast,) * broadcast,
+        length=config.layers,
+        unroll=min(config.unroll, config.layers),
+        metadata_params={nn.PARTITION_NAME: "layers"},
+    )
+

@@ -1,0 +1,70 @@
+"""Decoder in the shape of Qwen3: pre-RMSNorm, q/k-norm, rotary positions, grouped queries, SwiGLU."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from e2etts_jax.models import layers
+from e2etts_jax.models.attention import Attention, Cache
+
+
+class SwiGLU(nn.Module):
+    width: int
+    ff: int
+    dtype: jnp.dtype
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B L D"]) -> Float[Array, "B L D"]:
+        gate = layers.dense(self.ff, ("embed", "mlp"), dtype=self.dtype, bias=False, name="gate")(x)
+        up = layers.dense(self.ff, ("embed", "mlp"), dtype=self.dtype, bias=False, name="up")(x)
+        hidden = layers.constrain(jax.nn.silu(gate) * up, "batch", "time", "mlp")
+        return layers.dense(self.width, ("mlp", "embed"), dtype=self.dtype, bias=False, name="down")(hidden)
+
+
+class DecoderBlock(nn.Module):
+    """One layer. `config` is an `llm.LLMConfig` (or anything with its size fields)."""
+
+    config: "LLMConfig"  # noqa: F821  (llm.py imports this module)
+    dtype: jnp.dtype
+
+    @nn.compact
+    def __call__(
+        self,
+        x: Float[Array, "B L D"],
+        cache: Cache | None,
+        positions: Int[Array, "B L"],
+        mask: Bool[Array, "B L N"],
+        index: Int[Array, ""] | int,
+    ) -> tuple[Float[Array, "B L D"], Cache | None]:
+        c = self.config
+        attention = Attention(
+            c.heads, c.kv_heads, c.head_dim, self.dtype, theta=c.rope_theta, qk_norm=True, eps=c.rms_eps, name="attention"
+        )
+        normed = layers.RMSNorm(self.dtype, c.rms_eps, name="attention_norm")(x)
+        out, cache = attention(normed, positions, mask, cache, index)
+        x = x + out
+        normed = layers.RMSNorm(self.dtype, c.rms_eps, name="mlp_norm")(x)
+        x = x + SwiGLU(c.width, c.ff, self.dtype, name="mlp")(normed)
+        return layers.constrain(x, "batch", "time", "embed_act"), cache
+
+
+class Decoder(nn.Module):
+    """The stack and its final norm: embeddings in, hidden states out."""
+
+    config: "LLMConfig"  # noqa: F821
+    dtype: jnp.dtype
+
+    @nn.compact
+    def __call__(
+        self,
+        x: Float[Array, "B L D"],
+        positions: Int[Array, "B L"],
+        mask: Bool[Array, "B L N"],
+        cache: Cache | None = None,
+        index: Int[Array, ""] | int = 0,
+    ) -> tuple[Float[Array, "B L D"], Cache | None]:
+        """`cache` has a leading axis of layers; `mask` spans its N slots (N = L without a cache)."""
+        blocks = layers.stack(DecoderBlock, self.config, broadcast=3, carry_cache=True)
+        x, cache = blocks(self.config, self.dtype, name="blocks")(x, cache, positions, mask, index)
+        return layers.RMSNorm(self.dtype, self.config.rms_eps, name="norm")(x), cache

@@ -1,0 +1,88 @@
+"""Speech tokenizer: log-mel -> two stride-2 convolutions -> Conformer -> 8 numbers -> FSQ -> `q`."""
+
+import dataclasses
+
+import flax.linen as nn
+import flax.struct
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from e2etts_jax.models import fsq, layers
+from e2etts_jax.models.conformer import Conformer, ConformerConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class TokenizerConfig:
+    """The encoder half of the recogniser's Conformer, and the quantiser inside it.
+
+    Attributes:
+      halvings: stride-2 convolutions; mel frames per token = 2^halvings.
+      dims, levels: FSQ; vocabulary = levels^dims.
+      q_width: width of the shared representation `q`.
+    """
+
+    layers: int = 4
+    width: int = 192
+    heads: int = 3
+    ff: int = 768
+    kernel: int = 15
+    halvings: int = 2
+    dims: int = 8
+    levels: int = 3
+    q_width: int = 64
+    remat: bool = False
+    unroll: int = 1
+
+    @property
+    def vocab(self) -> int:
+        return self.levels**self.dims
+
+    @property
+    def conformer(self) -> ConformerConfig:
+        return ConformerConfig(self.layers, self.width, self.heads, self.ff, self.kernel, self.remat, self.unroll)
+
+
+@flax.struct.dataclass
+class Tokens:
+    """What the tokenizer made of a clip.
+
+    Attributes:
+      q: the shared representation, differentiable into the tokenizer.
+      codes: the FSQ codes behind it, same gradient.
+      ids: token ids.
+    """
+
+    q: Float[Array, "B T Dq"]
+    codes: Float[Array, "B T Q"]
+    ids: Int[Array, "B T"]
+
+
+class Tokenizer(nn.Module):
+    """Log-mel to tokens. `up` is linear, so that a mixture of codes maps to the mixture of their `q`."""
+
+    config: TokenizerConfig
+    dtype: jnp.dtype = jnp.float32
+
+    def setup(self) -> None:
+        c = self.config
+        self.subsample = [layers.Subsample(c.width, self.dtype) for _ in range(c.halvings)]
+        self.encoder = Conformer(c.conformer, self.dtype)
+        self.down = layers.dense(c.dims, ("embed", "code"), dtype=jnp.float32)
+        self.up = layers.dense(c.q_width, ("code", "q"), dtype=jnp.float32)
+
+    def __call__(
+        self, mel: Float[Array, "B M F"], mel_mask: Bool[Array, "B M"], *, quantize: bool = True
+    ) -> Tokens:
+        """Encodes; with `quantize=False` (warm-up) `q` is made from the bounded code before rounding."""
+        x = mel.astype(self.dtype) * mel_mask[..., None].astype(self.dtype)
+        mask = mel_mask
+        for half in self.subsample:
+            x, mask = half(x, mask), mask[:, 0::2]
+        z = self.down(self.encoder(x, mask))
+        make = fsq.quantize if quantize else fsq.bound
+        codes = make(z, self.config.levels) * mask[..., None].astype(jnp.float32)
+        return Tokens(self.up(codes) * mask[..., None].astype(jnp.float32), codes, fsq.ids(codes, self.config.levels))
+
+    def codebook(self) -> Float[Array, "V Dq"]:
+        """`q` of every code, in id order."""
+        return self.up(jnp.asarray(fsq.grid(self.config.dims, self.config.levels)))

@@ -1,0 +1,159 @@
+"""A stage as data: who trains, on which terms, at what rate, and how tokens travel between the models."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from e2etts_jax.types import GROUPS, config_of
+
+TO_FM = ("codes", "codes_detached", "llm_gumbel", "llm_hidden")
+TO_RM = ("codes", "codes_detached", "llm_gumbel")
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """How tokens travel.
+
+    Attributes:
+      tokens_to_fm, tokens_to_rm: what the FM and the RM read: the straight-through `codes`, the same without gradient
+        (`codes_detached`, the cascade), tokens drawn from the LLM on the recorded history (`llm_gumbel`), or its
+        hidden states (`llm_hidden`).
+      continuous_steps: steps at the start in which codes are bounded but not yet rounded (quantiser warm-up).
+      lm_into_tokenizer: factor on the next-token gradient into the tokenizer.
+      gumbel_temperature: (first, last) of the stage, linear between.
+      gumbel_hard: straight-through one-hots, else soft mixtures.
+      fm_crop_tokens: the FM trains on a random window of so many tokens (0 = whole clips).
+      fm_unroll_steps: solver steps unrolled for `recon_mel`.
+      rm_noise_db: (lowest, highest) signal-to-noise ratio of white noise added to half the rows that the RM hears
+        (empty = none).
+    """
+
+    tokens_to_fm: str = "codes"
+    tokens_to_rm: str = "codes"
+    continuous_steps: int = 0
+    lm_into_tokenizer: float = 1.0
+    gumbel_temperature: tuple[float, float] = (1.0, 1.0)
+    gumbel_hard: bool = True
+    fm_crop_tokens: int = 0
+    fm_unroll_steps: int = 0
+    rm_noise_db: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name, allowed in (("tokens_to_fm", TO_FM), ("tokens_to_rm", TO_RM)):
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"plan.{name}={getattr(self, name)!r} is not one of {', '.join(allowed)}")
+        if len(self.gumbel_temperature) != 2 or min(self.gumbel_temperature) <= 0:
+            raise ValueError(f"plan.gumbel_temperature needs two numbers above 0, got {self.gumbel_temperature}")
+        if len(self.rm_noise_db) not in (0, 2):
+            raise ValueError(f"plan.rm_noise_db is (lowest, highest) dB or empty, got {self.rm_noise_db}")
+        if self.rm_noise_db and not self.tokens_to_rm.startswith("codes"):
+            raise ValueError("plan.rm_noise_db is for an RM that hears recordings, not the LLM's tokens")
+
+
+@dataclasses.dataclass(frozen=True)
+class Optimizer:
+    """AdamW with warm-up, for one group.
+
+    Attributes:
+      lr: peak rate. final: last rate as a fraction of it. decay: shape from peak to last, `cosine` or `constant`.
+      warmup: steps from 0 to the peak. clip: largest global gradient norm of the group.
+    """
+
+    lr: float
+    warmup: int = 0
+    decay: str = "cosine"
+    final: float = 0.1
+    beta1: float = 0.9
+    beta2: float = 0.98
+    weight_decay: float = 0.01
+    clip: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.decay not in ("cosine", "constant"):
+            raise ValueError(f"optimizer decay {self.decay!r} is not one of cosine, constant")
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+    """One stage of a recipe.
+
+    Attributes:
+      name: its key in the config.
+      index: its place in the run; folds into the rng.
+      steps, batch_size, accumulate: length; rows a step over all devices; microbatches a step.
+      train: groups that train.
+      terms: loss terms and their weights, all above 0.
+      monitor: terms that are computed and logged but not trained on.
+      optimizers: one for each trained group.
+    """
+
+    name: str
+    index: int
+    steps: int
+    batch_size: int
+    accumulate: int
+    train: tuple[str, ...]
+    terms: Mapping[str, float]
+    monitor: tuple[str, ...]
+    optimizers: Mapping[str, Optimizer]
+    plan: Plan
+
+    @property
+    def all_terms(self) -> tuple[str, ...]:
+        return (*self.terms, *(name for name in self.monitor if name not in self.terms))
+
+
+def parse(name: str, index: int, config: Mapping[str, Any], known_terms: Mapping[str, Any]) -> Stage:
+    """Reads and validates one stage of a config.
+
+    Args:
+      known_terms: `losses.terms(...)`: name -> term, each with `.groups(plan)`, the groups its gradient reaches.
+
+    Raises:
+      ValueError: an unknown group, term or field; a trained group that no term reaches; nothing to train.
+    """
+    where = f"stage {name!r}"
+    unknown = [g for g in config["train"] if g not in GROUPS]
+    if unknown:
+        raise ValueError(f"{where} trains unknown group {unknown[0]!r}: groups are {', '.join(GROUPS)}")
+    weights = {term: weight for term, weight in config["terms"].items() if weight}
+    for term in (*weights, *config["monitor"]):
+        if term not in known_terms:
+            raise ValueError(f"{where} names unknown term {term!r}: terms are {', '.join(sorted(known_terms))}")
+    negative = [term for term, weight in weights.items() if weight < 0]
+    if negative:
+        raise ValueError(f"{where} gives term {negative[0]!r} a negative weight")
+    if not config["train"] or not weights:
+        raise ValueError(f"{where} trains nothing: it needs at least one group and one term with a weight")
+    plan = config_of(Plan, config["plan"])
+    for group in config["train"]:
+        if not any(group in known_terms[term].groups(plan) for term in weights):
+            raise ValueError(f"{where} trains {group!r}, but none of its terms ({', '.join(weights)}) reaches it")
+    if "recon_mel" in weights and plan.fm_unroll_steps < 1:
+        raise ValueError(f"{where} weighs recon_mel: set plan.fm_unroll_steps to the solver steps to unroll")
+    if config["batch_size"] % config["accumulate"]:
+        raise ValueError(f"{where}: batch_size {config['batch_size']} does not split into {config['accumulate']} parts")
+    if config["steps"] < 1:
+        raise ValueError(f"{where} has {config['steps']} steps")
+    shared = {k: v for k, v in config["optimizer"].items()}
+    return Stage(
+        name=name,
+        index=index,
+        steps=config["steps"],
+        batch_size=config["batch_size"],
+        accumulate=config["accumulate"],
+        train=tuple(g for g in GROUPS if g in config["train"]),
+        terms=weights,
+        monitor=tuple(config["monitor"]),
+        optimizers={g: config_of(Optimizer, {**shared, "lr": config["lr"][g]}) for g in config["train"]},
+        plan=plan,
+    )
+
+
+def parse_run(config: Mapping[str, Any], known_terms: Mapping[str, Any]) -> list[Stage]:
+    """All stages of `config.run`, in order."""
+    stages = config["stages"]
+    missing = [name for name in config["run"] if name not in stages]
+    if missing:
+        raise ValueError(f"config.run names stage {missing[0]!r}; config.stages has {', '.join(sorted(stages))}")
+    return [parse(name, i, stages[name], known_terms) for i, name in enumerate(config["run"])]
