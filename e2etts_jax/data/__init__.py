@@ -1,0 +1,1 @@
+"""From recordings on disk to padded numpy batches. Imports no model and no JAX."""

@@ -1,0 +1,1 @@
+"""The embedded recordings and their TFDS builder."""

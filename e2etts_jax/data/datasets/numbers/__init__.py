@@ -1,0 +1,1 @@
+"""Amounts, prices, telephone numbers, times, dates and spelled names, composed from the embedded recordings."""
