@@ -1,7 +1,7 @@
 """Padded batches as a pure function of (config, seed, step), so that the position in the data is one integer."""
 
 import bisect
-import functools
+from collections.abc import Callable
 from typing import Any
 
 import grain
@@ -28,8 +28,7 @@ class TrainPlan:
     def __init__(self, buckets: list[np.ndarray], batch_size: int, seed: int, shuffle: bool) -> None:
         self._buckets = [(b, ids) for b, ids in enumerate(buckets) if len(ids)]
         self._batch, self._seed, self._shuffle = batch_size, seed, shuffle
-        self._order = functools.lru_cache(maxsize=4 * len(self._buckets))(self._order)  # type: ignore[method-assign]
-        self._cycle = functools.lru_cache(maxsize=2)(self._cycle)  # type: ignore[method-assign]
+        self._memo: dict[tuple[str, int, int], Any] = {}  # the orders and cycles in use
 
     def __len__(self) -> int:
         return ENDLESS
@@ -39,9 +38,20 @@ class TrainPlan:
 
     def __getitem__(self, step: int) -> Rows:
         cycle = bisect.bisect_right(range(ENDLESS), step, key=self._before) - 1
-        bucket, ids, number = self._cycle(cycle)[step - self._before(cycle)]
-        return bucket, [int(self._order(bucket, p // len(ids))[p % len(ids)])
-                        for p in range(number * self._batch, (number + 1) * self._batch)]
+        bucket, ids, number = self._recall(("cycle", cycle, 0), lambda: self._cycle(cycle))[step - self._before(cycle)]
+        rows = []
+        for place in range(number * self._batch, (number + 1) * self._batch):
+            epoch, i = divmod(place, len(ids))
+            rows.append(int(self._recall(("order", epoch, bucket), lambda e=epoch: self._order(bucket, ids, e))[i]))
+        return bucket, rows
+
+    def _recall(self, key: tuple[str, int, int], make: Callable[[], Any]) -> Any:
+        value = self._memo.get(key)
+        if value is None:
+            if len(self._memo) > 8 * len(self._buckets):
+                self._memo.clear()
+            value = self._memo[key] = make()
+        return value
 
     def _before(self, cycle: int) -> int:
         """Batches in all cycles before `cycle`."""
@@ -56,8 +66,7 @@ class TrainPlan:
             np.random.default_rng([self._seed, cycle, 0]).shuffle(batches)
         return batches
 
-    def _order(self, bucket: int, epoch: int) -> np.ndarray:
-        ids = dict(self._buckets)[bucket]
+    def _order(self, bucket: int, ids: np.ndarray, epoch: int) -> np.ndarray:
         return np.random.default_rng([self._seed, epoch, 1 + bucket]).permutation(ids) if self._shuffle else ids
 
 
@@ -84,11 +93,11 @@ class _Loader:
     """Makes the numpy batch of a plan's rows."""
 
     def __init__(self, source: sources.Source, cfg_data: Any, sample_rate: int, samples_per_token: int, tokenizer: CharTokenizer,
-                 rows: range) -> None:
+                 clips: np.ndarray, rows: range) -> None:
         self._source, self._rate, self._rows = source, sample_rate, rows
         self._widths = [tokens * samples_per_token for tokens in cfg_data.buckets]
         self._max_text = cfg_data.max_text
-        self._texts = [np.array(_encode(tokenizer, source, i, cfg_data.max_text), np.int32) for i in range(len(source))]
+        self._texts = {i: np.array(_encode(tokenizer, source, i, cfg_data.max_text), np.int32) for i in clips.tolist()}
         self._cache: dict[int, np.ndarray] = {}
         self._cached_bytes = 0
 
@@ -164,7 +173,8 @@ def _dataset(cfg_data: Any, *, sample_rate: int, samples_per_token: int, tokeniz
     share = batch_size // process_count
     rows = range(process_index * share, (process_index + 1) * share)
     plan = TrainPlan(buckets, batch_size, seed, shuffle) if repeat else EvalPlan(buckets, batch_size)
-    return grain.MapDataset.source(plan).map(_Loader(source, cfg_data, sample_rate, samples_per_token, tokenizer, rows))
+    loader = _Loader(source, cfg_data, sample_rate, samples_per_token, tokenizer, np.concatenate(buckets), rows)
+    return grain.MapDataset.source(plan).map(loader)
 
 
 def make_batches(cfg_data: Any, *, sample_rate: int, samples_per_token: int, tokenizer: CharTokenizer, split: str, batch_size: int,
@@ -203,6 +213,18 @@ def make_eval_batches(cfg_data: Any, *, sample_rate: int, samples_per_token: int
                     process_index=process_index, process_count=process_count)
 
 
-def stream(batches: grain.MapDataset, start: int = 0) -> grain.IterDataset:
-    """The batches from step `start` on, made ahead by threads."""
-    return batches[start:].to_iter_dataset()
+def stream(batches: grain.MapDataset, start: int = 0, *, workers: int = 0, prefetch: int = 4) -> grain.IterDataset:
+    """The batches from step `start` on, made ahead.
+
+    Args:
+      batches: of `make_batches` or `make_eval_batches`.
+      start: first step.
+      workers: processes that make batches; 0 = threads of this process, which is enough while clips decode fast.
+        Processes need parsed absl flags and a `__main__` guard.
+      prefetch: batches ready ahead of the step.
+    """
+    options = grain.ReadOptions(num_threads=min(prefetch, 4), prefetch_buffer_size=prefetch)
+    ahead = batches[start:].to_iter_dataset(read_options=options)
+    if workers:
+        return ahead.mp_prefetch(grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=prefetch))
+    return ahead

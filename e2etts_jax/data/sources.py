@@ -5,6 +5,7 @@ import dataclasses
 import fcntl
 import functools
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -95,7 +96,7 @@ def _index(path: Path, records: Any, fields: list[str]) -> dict[str, np.ndarray]
     return index
 
 
-def data_dir(configured: str = "") -> Path:
+def data_dir(configured: str | Path = "") -> Path:
     """Where data sets are built: the configured folder, else $E2ETTS_DATA_DIR, else ~/.cache/e2etts_jax."""
     return Path(configured or os.environ.get("E2ETTS_DATA_DIR") or Path.home() / ".cache" / "e2etts_jax").expanduser()
 
@@ -126,7 +127,10 @@ def _open(name: str, root: str, split: str) -> Source:
         builder = BUILDERS[name](data_dir=root, file_format="array_record")
         if not builder.is_prepared():
             logging.info("building data set %s in %s (once; about half a minute)", name, builder.data_dir)
-            builder.download_and_prepare()  # writes beside its folder and renames it when complete
+            for stale in Path(builder.data_dir).parent.glob("incomplete.*"):
+                shutil.rmtree(stale)  # of a build that was killed; no other is running, we hold the lock
+            tfds.disable_progress_bar()  # it prints a line per shard; slow builders show their own
+            builder.download_and_prepare()  # writes to incomplete.* and renames that when complete
         return Source(builder, split)
 
 

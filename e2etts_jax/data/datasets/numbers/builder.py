@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import tensorflow_datasets as tfds
+import tqdm
 
 from e2etts_jax.data.datasets.asterisk_en import prompts
 from e2etts_jax.data.datasets.numbers import compose, grammar
@@ -31,13 +32,11 @@ def render(utterance: compose.Utterance) -> np.ndarray:
 
 
 def draw(count: int) -> list[tuple[compose.Utterance, np.ndarray]]:
-    """`count` utterances of different texts with their audio, in random order; longer sets begin with other texts.
-
-    Clips that are too long or too short are drawn again.
-    """
+    """`count` utterances of different texts with their audio, in random order. Too long and too short ones are drawn again."""
     rng = np.random.default_rng([SEED, count])
     found: dict[str, tuple[compose.Utterance, np.ndarray]] = {}
     refused: set[str] = set()
+    progress = tqdm.tqdm(total=count, desc="composing numbers", unit="clip", leave=False)
     while len(found) < count:
         utterance = grammar.utterance(rng)
         text = utterance.text
@@ -46,8 +45,10 @@ def draw(count: int) -> list[tuple[compose.Utterance, np.ndarray]]:
         wav = render(utterance)
         if MIN_SECONDS <= len(wav) / prompts.SAMPLE_RATE <= MAX_SECONDS:
             found[text] = (utterance, wav)
+            progress.update()
         else:
             refused.add(text)
+    progress.close()
     clips = list(found.values())
     # Common strings are drawn early: shuffled, every split has the same mixture.
     return [clips[i] for i in rng.permutation(count)]
@@ -56,7 +57,7 @@ def draw(count: int) -> list[tuple[compose.Utterance, np.ndarray]]:
 class Numbers(tfds.core.GeneratorBasedBuilder):
     """Composed recordings of what people read out."""
 
-    VERSION = tfds.core.Version("1.0.0")
+    VERSION = tfds.core.Version("1.1.0")
     BUILDER_CONFIGS = [NumbersConfig(name="default", description="6000 clips to train on.")]
 
     def _info(self) -> tfds.core.DatasetInfo:

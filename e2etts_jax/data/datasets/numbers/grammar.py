@@ -61,7 +61,8 @@ def amount(rng: np.random.Generator) -> tuple[Group, ...]:
     """Plain numbers, counts and durations."""
     count = cardinal(int(rng.integers(2, 60)))
     small = cardinal(int(rng.integers(2, 60)))
-    number = _pick(rng, [rng.integers(21, 1000), rng.integers(100, 1000), rng.integers(10, 100) * 100, rng.integers(1000, 100_000)])
+    # Longer numbers are read back in pieces: "21,000, 400, 15".
+    number = _pick(rng, [rng.integers(21, 1000), rng.integers(100, 1000), 100 * rng.integers(10, 100), 1000 * rng.integers(10, 1000)])
     return _pick(rng, [
         (cardinal(int(number)),), (cardinal(int(number)),), (cardinal(int(number)),),
         (("you have",), (*cardinal(int(rng.integers(2, 1000))), "messages")),
@@ -74,9 +75,9 @@ def amount(rng: np.random.Generator) -> tuple[Group, ...]:
 
 def price(rng: np.random.Generator) -> tuple[Group, ...]:
     """Dollars, or dollars and cents; cents often end in nine or five, as prices do."""
-    cents = int(_pick(rng, [rng.integers(2, 100), 10 * rng.integers(1, 10) + 9, 5 * rng.integers(1, 20), 99]))
+    cents = int(_pick(rng, [rng.integers(10, 100), 10 * rng.integers(1, 10) + 9, 5 * rng.integers(2, 20), 99]))
     low, high = int(rng.integers(2, 21)), int(rng.integers(21, 100))
-    large = int(_pick(rng, [rng.integers(100, 1000), 50 * rng.integers(2, 40), 100 * rng.integers(10, 200)]))
+    large = int(_pick(rng, [rng.integers(100, 1000), 50 * rng.integers(2, 20), 100 * rng.integers(10, 100)]))
     return _pick(rng, [
         ((*cardinal(low), "dollars"), ("and", *cardinal(cents), "cents")),
         ((*cardinal(high), "dollars"), ("and", *cardinal(cents), "cents")),

@@ -23,7 +23,8 @@ def frame_rms(wav: np.ndarray) -> np.ndarray:
 def trim(wav: np.ndarray) -> np.ndarray:
     """Cuts silence at both ends, keeping 20 ms."""
     rms = frame_rms(wav)
-    loud = np.nonzero(rms > rms.max() * 10 ** (TRIM_DB / 20))[0]
+    over = np.pad(rms > rms.max() * 10 ** (TRIM_DB / 20), 1)
+    loud = np.nonzero(over[1:-1] & (over[:-2] | over[2:]))[0]  # a single frame is a lip noise
     return wav[max(0, loud[0] * FRAME - KEEP) : (loud[-1] + 1) * FRAME + KEEP]
 
 
@@ -75,7 +76,7 @@ def _cents() -> np.ndarray:
     """"cents" is not among the prompts: the "cent" of "percent" and the "ts" of "minutes", joined in the closure of the t."""
     percent, minutes = prompts.read("letters/ascii37"), prompts.read("queue-minutes")
     at = lambda wav, a, b: fade(wav[int(a * RATE) : int(b * RATE)])  # noqa: E731
-    return np.concatenate([at(percent, 0.232, 0.700), at(minutes, 0.665, 0.845)])
+    return np.concatenate([at(percent, 0.243, 0.700), at(minutes, 0.665, 0.845)])
 
 
 @functools.cache
