@@ -51,17 +51,26 @@ class Checkpointer:
         self._orbax = ocp.AsyncCheckpointer(ocp.CompositeCheckpointHandler())
 
     def save(self, step: int, items: Items, meta: dict) -> None:
-        """Starts saving; returns once the arrays are copied, so that they may be donated.
+        """Starts saving. The arrays may be donated at once: what is saved are their values at the call.
+
+        Accelerator arrays are copied before this returns; of CPU arrays Orbax holds views, for as long as JAX then
+        ignores a donation (and needs a second buffer).
 
         Waits for the previous save first, and raises its error if it failed (a full disk: OSError with the directory).
 
         Args:
             step: larger than every step saved here, ValueError if not.
-            items: name -> tree of jax or numpy arrays (typed PRNG keys as key data); a tree may be empty.
+            items: name -> tree of jax arrays (typed PRNG keys as key data); a tree may be empty.
             meta: JSON, returned by restore as it is.
         """
         self.wait()
-        specs = {name: _specs(name, tree) for name, tree in items.items()}
+        for path, leaf in jax.tree_util.tree_flatten_with_path(items)[0]:
+            # Others would come back changed: as jax arrays, 64-bit numpy even as 32-bit.
+            if not isinstance(leaf, jax.Array) or jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+                kind = getattr(leaf, "dtype", "no array")
+                name = jax.tree_util.keystr(path, simple=True, separator="/")
+                raise ValueError(f"{name} is a {type(leaf).__name__} ({kind}): save plain jax arrays only")
+        specs = {name: _specs(tree) for name, tree in items.items()}
         try:
             stored_meta = json.loads(json.dumps({"meta": meta, "items": specs}))
         except TypeError as error:
@@ -222,15 +231,11 @@ def _step_numbers(directory: epath.Path) -> list[int]:
     return sorted(int(path.name) for path in directory.iterdir() if path.name.isdecimal())
 
 
-def _specs(name: str, tree: PyTree) -> LeafSpecs:
-    specs = {}
-    for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]:
-        if not hasattr(leaf, "dtype") or jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-            kind = getattr(leaf, "dtype", type(leaf).__name__)
-            raise ValueError(f"{name}{jax.tree_util.keystr(path)} is {kind}: checkpoints hold plain arrays only")
-        key = jax.tree_util.keystr(path, simple=True, separator="/")
-        specs[key] = f"{leaf.dtype}[{','.join(map(str, leaf.shape))}]"
-    return specs
+def _specs(tree: PyTree) -> LeafSpecs:
+    return {
+        jax.tree_util.keystr(path, simple=True, separator="/"): f"{leaf.dtype}[{','.join(map(str, leaf.shape))}]"
+        for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]
+    }
 
 
 def _read_meta(path: epath.Path) -> tuple[dict[str, LeafSpecs], dict]:
@@ -242,7 +247,7 @@ def _read_meta(path: epath.Path) -> tuple[dict[str, LeafSpecs], dict]:
 def _read_items(path: epath.Path, specs: dict[str, LeafSpecs], abstract_items: Items) -> Items:
     differences = []
     for name, abstract in abstract_items.items():
-        wanted = specs[name] if abstract is None else _specs(name, abstract)
+        wanted = specs[name] if abstract is None else _specs(abstract)
         for key in sorted(wanted.keys() | specs[name].keys()):
             stored_spec, wanted_spec = specs[name].get(key, "absent"), wanted.get(key, "absent")
             if stored_spec != wanted_spec:

@@ -97,17 +97,25 @@ def test_empty_directory_restores_nothing(writer):
     assert writer.steps() == []
 
 
-def test_round_trip_is_bit_equal_and_the_saved_buffers_may_be_donated(writer):
-    expected = jax.tree.map(np.array, make_state(7))
-    state = make_state(7)
-    writer.save(7, state, META)
-    overwrite = jax.jit(lambda tree: jax.tree.map(jnp.zeros_like, tree), donate_argnums=0, keep_unused=True)
-    jax.block_until_ready(overwrite(state))
-    assert state["llm"]["scale"].is_deleted()
+def test_round_trip_is_bit_equal(writer):
+    writer.save(7, make_state(7), META)
     step, restored, meta = writer.restore(abstract(make_state(0)))
     assert (step, meta) == (7, META)
-    assert_bit_equal(restored, expected)
+    assert_bit_equal(restored, make_state(7))
     assert type(restored["opt"]["llm"][1][0]) is optax.ScaleByAdamState
+
+
+def test_buffers_donated_right_after_save_are_saved_as_they_were(writer):
+    # Whether JAX really donates depends on what Orbax still holds at that moment: only the result is asserted.
+    weights = jax.jit(lambda seed: [jax.random.normal(jax.random.key(seed + i), (512, 512)) for i in range(8)])
+    overwrite = jax.jit(lambda tree: jax.tree.map(lambda leaf: leaf * 0, tree), donate_argnums=0)
+    jax.block_until_ready(overwrite(weights(0)))  # compiled now, so that it runs while the files are being written
+    expected = jax.tree.map(np.array, weights(1))
+    state = jax.block_until_ready(weights(1))
+    writer.save(1, {"llm": state}, META)
+    jax.block_until_ready(overwrite(state))
+    _, restored, _ = writer.restore({"llm": abstract(weights(1))})
+    assert_bit_equal(restored["llm"], expected)
 
 
 def test_restores_onto_the_sharding_asked_for(good):
@@ -162,8 +170,9 @@ def test_keeping_no_checkpoint_is_an_error(tmp_path, keep):
 @pytest.mark.parametrize(
     ("items", "meta", "message"),
     [
-        ({"misc": {"key": jax.random.key(0)}}, {}, r"misc\['key'\] is key<fry>: .*plain arrays only"),
-        ({"misc": {"step": 3}}, {}, r"misc\['step'\] is int: .*plain arrays only"),
+        ({"misc": {"key": jax.random.key(0)}}, {}, r"misc/key is a .*key<fry>.*plain jax arrays only"),
+        ({"misc": {"step": 3}}, {}, r"misc/step is a int \(no array\).*plain jax arrays only"),
+        ({"misc": {"mean": np.zeros(2)}}, {}, r"misc/mean is a ndarray \(float64\).*plain jax arrays only"),
         ({"misc": {"step": jnp.int32(3)}}, {"config": object()}, "must be JSON"),
     ],
 )
