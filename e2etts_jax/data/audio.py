@@ -25,7 +25,9 @@ def decode(source: str | Path | bytes) -> tuple[np.ndarray, int]:
     if not isinstance(source, bytes) and not Path(source).is_file():
         raise FileNotFoundError(f"no audio file {name}")
     try:
-        wav, rate = sf.read(io.BytesIO(source) if isinstance(source, bytes) else source, dtype="float32", always_2d=True)
+        wav, rate = sf.read(
+            io.BytesIO(source) if isinstance(source, bytes) else source, dtype="float32", always_2d=True
+        )
     except sf.LibsndfileError as error:
         raise ValueError(f"cannot read {name}: {error}; give a WAV, FLAC, Ogg or MP3 recording") from error
     if len(wav) == 0:

@@ -50,13 +50,16 @@ class Source:
 
     def __init__(self, builder: tfds.core.DatasetBuilder, split: str) -> None:
         if split not in builder.info.splits:
-            raise ValueError(f"data set {builder.info.name!r} has no split {split!r}; it has {', '.join(builder.info.splits)}")
+            raise ValueError(
+                f"data set {builder.info.name!r} has no split {split!r}; it has {', '.join(builder.info.splits)}"
+            )
         self._name = f"{builder.info.full_name}[{split}]"
         self._records = builder.as_data_source(split)
         self.sample_rate = int(builder.info.metadata["sample_rate"])
         self.label_names = {
             field: list(feature.names)
-            for field, feature in builder.info.features.items() if isinstance(feature, tfds.features.ClassLabel)
+            for field, feature in builder.info.features.items()
+            if isinstance(feature, tfds.features.ClassLabel)
         }
         index = _index(Path(builder.data_dir) / f"index-{split}.npz", self._records, list(self.label_names))
         self.texts: list[str] = index["texts"].tolist()
@@ -85,10 +88,17 @@ def _index(path: Path, records: Any, fields: list[str]) -> dict[str, np.ndarray]
     if path.exists():
         with np.load(path) as stored:
             return dict(stored)
-    rows = [(r["text"].decode(), r["key"].decode(), r["speaker"].decode(), len(r["audio"]), *(r[f] for f in fields)) for r in records]
+    rows = [
+        (r["text"].decode(), r["key"].decode(), r["speaker"].decode(), len(r["audio"]), *(r[f] for f in fields))
+        for r in records
+    ]
     columns = list(zip(*rows, strict=True))
-    index = {"texts": np.array(columns[0]), "keys": np.array(columns[1]), "speakers": np.array(columns[2]),
-             "samples": np.array(columns[3], np.int64)}
+    index: dict[str, Any] = {
+        "texts": np.array(columns[0]),
+        "keys": np.array(columns[1]),
+        "speakers": np.array(columns[2]),
+        "samples": np.array(columns[3], np.int64),
+    }
     index |= {f"label_{field}": np.array(column, np.int32) for field, column in zip(fields, columns[4:], strict=True)}
     part = path.with_name(f"{path.stem}.{os.getpid()}.part.npz")
     np.savez(part, **index)

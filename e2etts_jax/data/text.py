@@ -12,9 +12,11 @@ def normalize(text: str, alphabet: str = DEFAULT_ALPHABET) -> str:
     Letters and digits outside the alphabet stay, so that the tokenizer names them instead of losing words.
     """
     text = unicodedata.normalize("NFKC", text).lower().replace("\u2019", "'")
-    kept = (" " if c.isspace() or unicodedata.category(c) == "Pd" and c not in alphabet else c
-            for c in text if c in alphabet or c.isspace() or unicodedata.category(c) == "Pd"
-            or unicodedata.category(c)[0] not in "PSC")
+    kept = (
+        " " if c.isspace() or unicodedata.category(c) == "Pd" and c not in alphabet else c
+        for c in text
+        if c in alphabet or c.isspace() or unicodedata.category(c) == "Pd" or unicodedata.category(c)[0] not in "PSC"
+    )
     return " ".join("".join(kept).split())
 
 

@@ -24,12 +24,14 @@ class AsteriskEn(tfds.core.GeneratorBasedBuilder):
         return tfds.core.DatasetInfo(
             builder=self,
             description="551 telephone prompts, read by Allison Smith.",
-            features=tfds.features.FeaturesDict({
-                "audio": tfds.features.Tensor(shape=(None,), dtype=np.int16, encoding="bytes"),
-                "text": tfds.features.Text(),
-                "key": tfds.features.Text(),
-                "speaker": tfds.features.Text(),
-            }),
+            features=tfds.features.FeaturesDict(
+                {
+                    "audio": tfds.features.Tensor(shape=(None,), dtype=np.int16, encoding="bytes"),
+                    "text": tfds.features.Text(),
+                    "key": tfds.features.Text(),
+                    "speaker": tfds.features.Text(),
+                }
+            ),
             license="CC-BY-SA-3.0",
             homepage="http://downloads.asterisk.org/pub/telephony/asterisk/",
             metadata=tfds.core.MetadataDict({"sample_rate": prompts.SAMPLE_RATE}),

@@ -32,7 +32,7 @@ def render(utterance: compose.Utterance) -> np.ndarray:
 
 
 def draw(count: int) -> list[tuple[compose.Utterance, np.ndarray]]:
-    """`count` utterances of different texts with their audio, in random order. Too long and too short ones are drawn again."""
+    """`count` utterances of different texts with their audio, in random order; too long and too short ones left out."""
     rng = np.random.default_rng([SEED, count])
     found: dict[str, tuple[compose.Utterance, np.ndarray]] = {}
     refused: set[str] = set()
@@ -63,14 +63,16 @@ class Numbers(tfds.core.GeneratorBasedBuilder):
     def _info(self) -> tfds.core.DatasetInfo:
         return tfds.core.DatasetInfo(
             builder=self,
-            description="Amounts, prices, telephone numbers, times, dates and spelled names, composed from recorded words.",
-            features=tfds.features.FeaturesDict({
-                "audio": tfds.features.Tensor(shape=(None,), dtype=np.int16, encoding="bytes"),
-                "text": tfds.features.Text(),
-                "key": tfds.features.Text(),
-                "speaker": tfds.features.Text(),
-                "kind": tfds.features.ClassLabel(names=list(grammar.KINDS)),
-            }),
+            description="Amounts, prices, telephone numbers, times, dates, spelled names: composed recordings.",
+            features=tfds.features.FeaturesDict(
+                {
+                    "audio": tfds.features.Tensor(shape=(None,), dtype=np.int16, encoding="bytes"),
+                    "text": tfds.features.Text(),
+                    "key": tfds.features.Text(),
+                    "speaker": tfds.features.Text(),
+                    "kind": tfds.features.ClassLabel(names=list(grammar.KINDS)),
+                }
+            ),
             license="CC-BY-SA-3.0",
             homepage="http://downloads.asterisk.org/pub/telephony/asterisk/",
             metadata=tfds.core.MetadataDict({"sample_rate": prompts.SAMPLE_RATE}),
@@ -78,13 +80,26 @@ class Numbers(tfds.core.GeneratorBasedBuilder):
         )
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Iterator]:
-        sizes = {"test": self.builder_config.test, "validation": self.builder_config.validation, "train": self.builder_config.train}
+        sizes = {
+            "test": self.builder_config.test,
+            "validation": self.builder_config.validation,
+            "train": self.builder_config.train,
+        }
         clips = iter(draw(sum(sizes.values())))
         taken = {split: [next(clips) for _ in range(size)] for split, size in sizes.items()}
         return {split: self._generate_examples(split, taken[split]) for split in ("train", "validation", "test")}
 
-    def _generate_examples(self, split: str, clips: list[tuple[compose.Utterance, np.ndarray]]) -> Iterator[tuple[int, dict]]:
+    def _generate_examples(
+        self, split: str, clips: list[tuple[compose.Utterance, np.ndarray]]
+    ) -> Iterator[tuple[int, dict]]:
         for i, (utterance, wav) in enumerate(clips):
-            yield i, {
-                "audio": wav, "text": utterance.text, "key": f"{split}-{i:05d}", "speaker": prompts.SPEAKER, "kind": utterance.kind,
-            }
+            yield (
+                i,
+                {
+                    "audio": wav,
+                    "text": utterance.text,
+                    "key": f"{split}-{i:05d}",
+                    "speaker": prompts.SPEAKER,
+                    "kind": utterance.kind,
+                },
+            )

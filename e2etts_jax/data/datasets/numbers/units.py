@@ -73,10 +73,10 @@ def hasten(wav: np.ndarray, tempo: float) -> np.ndarray:
 
 
 def _cents() -> np.ndarray:
-    """"cents" is not among the prompts: the "cent" of "percent" and the "ts" of "minutes", joined in the closure of the t."""
+    """The word "cents", which no prompt has: "cent" of "percent", "ts" of "minutes", joined in the closure of the t."""
     percent, minutes = prompts.read("letters/ascii37"), prompts.read("queue-minutes")
-    at = lambda wav, a, b: fade(wav[int(a * RATE) : int(b * RATE)])  # noqa: E731
-    return np.concatenate([at(percent, 0.243, 0.700), at(minutes, 0.665, 0.845)])
+    cent, ts = percent[int(0.243 * RATE) : int(0.700 * RATE)], minutes[int(0.665 * RATE) : int(0.845 * RATE)]
+    return np.concatenate([fade(cent), fade(ts)])
 
 
 @functools.cache

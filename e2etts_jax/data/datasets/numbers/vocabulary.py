@@ -1,4 +1,4 @@
-"""Which recording says which word. Every unit was read back by two recognisers inside short compositions before it got here."""
+"""Which recording says which word. Recognisers read every unit back, alone or in a clip, before it got here."""
 
 ONES = "zero one two three four five six seven eight nine".split()
 TEENS = "ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen".split()
