@@ -156,10 +156,9 @@ def test_evaluation_over_processes_is_the_same_rows(numbers):
         np.testing.assert_array_equal(whole[i]["text"], np.concatenate([part[i]["text"] for part in parts]))
 
 
-@pytest.mark.parametrize("workers", [0])
-def test_the_stream_starts_where_it_is_told(numbers, workers: int):
+def test_the_stream_starts_where_it_is_told(numbers):
     batches = train(numbers)
-    ahead = iter(pipeline.stream(batches, 17, workers=workers, prefetch=2))
+    ahead = iter(pipeline.stream(batches, 17, prefetch=2))
     for step in (17, 18, 19):
         assert_equal(next(ahead), batches[step])
 

@@ -86,8 +86,8 @@ def amount(rng: np.random.Generator) -> tuple[Group, ...]:
 
 def price(rng: np.random.Generator) -> tuple[Group, ...]:
     """Dollars, or dollars and cents; cents often end in nine or five, as prices do."""
-    any_cents, nines, fives = rng.integers(10, 100), 10 * rng.integers(1, 10) + 9, 5 * rng.integers(2, 20)
-    cents = int(_pick(rng, [any_cents, nines, fives, 99]))
+    any_cents, nines = int(rng.integers(10, 100)), 10 * int(rng.integers(1, 10)) + 9
+    cents = _pick(rng, [any_cents, nines, 5 * int(rng.integers(2, 20)), 99])
     low, high = int(rng.integers(2, 21)), int(rng.integers(21, 100))
     large = int(_pick(rng, [rng.integers(100, 1000), 50 * rng.integers(2, 20), 100 * rng.integers(10, 100)]))
     return _pick(
