@@ -3,6 +3,9 @@
 The defaults are the `:tiny` sizes: about 10 M parameters, minutes on a laptop CPU.
 """
 
+import ast
+import re
+
 from ml_collections import ConfigDict
 
 from configs import sharding
@@ -170,14 +173,18 @@ def stage(**changes) -> ConfigDict:
     return s
 
 
+def split(arg: str) -> tuple[str, list[str]]:
+    """`size,key=value,key=value` -> the size and the pairs; commas inside a value's brackets stay."""
+    size, *pairs = re.split(r",(?=[\w.]+=)", arg)
+    return size, pairs
+
+
 def override(config: ConfigDict, pairs: list[str]) -> ConfigDict:
     """Applies `key.path=value` strings; values are Python literals, or words.
 
     Raises:
       ValueError: a pair without '=', or a key that the config lacks.
     """
-    import ast
-
     for pair in pairs:
         path, found, text = pair.partition("=")
         if not found:

@@ -12,7 +12,7 @@ from configs import base, sizes
 
 def get_config(arg: str = "tiny") -> ConfigDict:
     """The recipe at a size: `tiny`, `small` or `base`, then any `key=value`, comma separated."""
-    size, *pairs = arg.split(",")
+    size, pairs = base.split(arg)
     c = sizes.apply(base.get_config(), size)
     r = sizes.RECIPES[size]
 

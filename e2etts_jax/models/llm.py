@@ -105,8 +105,8 @@ class LLM(nn.Module):
 
     def logits(self, hidden: Float[Array, "B L D"], table: Float[Array, "V1 D"]) -> Float[Array, "B L V1"]:
         """Similarity with every row, scaled so that the loss starts near log V; fp32."""
-        scores = jnp.einsum("bld,vd->blv", hidden, table, preferred_element_type=jnp.float32)
-        return layers.constrain(scores.astype(jnp.float32) * self.config.width**-0.5, "batch", "time", "vocab_act")
+        scores = layers.similarity(hidden * self.config.width**-0.5, table)
+        return layers.constrain(scores, "batch", "time", "vocab_act")
 
     def prefix(self, text: Int[Array, "B S"], text_len: Int[Array, " B"]) -> tuple[jax.Array, jax.Array, jax.Array]:
         """`[sos] text [task]`: embeddings [B, S+2, D], positions and mask [B, S+2]. Padding stays between text and task."""
