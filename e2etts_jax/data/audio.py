@@ -43,12 +43,14 @@ def resampled_length(samples: int, rate: int, target: int) -> int:
 
 
 def resample(wav: np.ndarray, rate: int, target: int) -> np.ndarray:
-    """Band-limited resampling of mono audio [W] from `rate` to `target` Hz; keeps the dtype (int16 or float32)."""
+    """Band-limited resampling of mono audio [W] from `rate` to `target` Hz; int16 stays int16, else float32."""
     if rate == target:
         return wav
-    out = soxr.resample(wav, rate, target, quality="HQ")
+    # In float: soxr dithers int16 output with noise that differs from run to run.
+    out = soxr.resample(wav.astype(np.float32), rate, target, quality="HQ")
     want = resampled_length(len(wav), rate, target)
-    return np.pad(out[:want], (0, max(0, want - len(out))))
+    out = np.pad(out[:want], (0, max(0, want - len(out))))
+    return np.clip(np.round(out), -32768, 32767).astype(np.int16) if wav.dtype == np.int16 else out
 
 
 def load(source: str | Path | bytes, sample_rate: int) -> np.ndarray:

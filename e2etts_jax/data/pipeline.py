@@ -205,6 +205,11 @@ def make_eval_batches(
     )
 
 
+def _own(batch: dict[str, Any]) -> dict[str, Any]:
+    """A copy in this process's memory: what a worker sends is shared memory that the worker takes back."""
+    return {k: _own(v) if isinstance(v, dict) else np.copy(v) for k, v in batch.items()}
+
+
 def stream(batches: grain.MapDataset, start: int = 0, *, workers: int = 0, prefetch: int = 4) -> grain.IterDataset:
     """The batches from step `start` on, made ahead.
 
@@ -215,8 +220,9 @@ def stream(batches: grain.MapDataset, start: int = 0, *, workers: int = 0, prefe
         Processes need parsed absl flags and a `__main__` guard.
       prefetch: batches ready ahead of the step.
     """
-    options = grain.ReadOptions(num_threads=min(prefetch, 4), prefetch_buffer_size=prefetch)
-    ahead = batches[start:].to_iter_dataset(read_options=options)
+    threads = grain.ReadOptions(num_threads=min(prefetch, 4), prefetch_buffer_size=prefetch)
+    ahead = batches[start:].to_iter_dataset(read_options=threads)
     if workers:
-        return ahead.mp_prefetch(grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=prefetch))
+        options = grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=prefetch)
+        return ahead.mp_prefetch(options).map(_own)
     return ahead

@@ -41,6 +41,18 @@ def test_load_resamples_a_decoded_file(tmp_path: Path):
     np.testing.assert_allclose(wav[500:7500], tone(16_000)[500:7500], atol=2e-3)
 
 
+def test_int16_is_rounded_and_clipped_never_dithered():
+    """Dither would make batches differ from run to run."""
+    rng = np.random.default_rng(0)
+    quiet = (rng.standard_normal(8000) * 3000).astype(np.int16)
+    loud = np.where(rng.random(4000) < 0.5, -32768, 32767).astype(np.int16)
+    for wav in (quiet, loud):
+        exact = audio.resample(wav.astype(np.float32), 16_000, 22_050)
+        expected = np.clip(np.round(exact), -32768, 32767)
+        np.testing.assert_array_equal(audio.resample(wav, 16_000, 22_050), expected)
+    assert np.abs(exact).max() > 32768, "the loud case must overshoot"
+
+
 def test_equal_rates_change_nothing():
     wav = tone(16_000)
     assert audio.resample(wav, 16_000, 16_000) is wav
