@@ -86,6 +86,21 @@ def make_train_step(system: System, stage: Stage, terms: Mapping[str, Term]) -> 
     return step
 
 
+def make_eval_step(
+    system: System, stage: Stage, terms: Mapping[str, Term]
+) -> Callable[[State, Batch], dict[str, Sum]]:
+    """Builds `(state, batch) -> sums of the stage's terms`, nothing differentiated or updated."""
+    needs = needed(stage, terms)
+
+    def evaluate(state: State, batch: Batch) -> dict[str, Sum]:
+        streams = Streams(jax.random.wrap_key_data(state.key), batch.row)
+        params = {**state.params, **state.frozen}
+        out = forward(system, params, batch, streams, stage.plan, needs, state.step, stage.steps)
+        return {name: terms[name].fn(out, batch) for name in stage.all_terms}
+
+    return evaluate
+
+
 def needed(stage: Stage, terms: Mapping[str, Term]) -> tuple[str, ...]:
     """Outputs that the stage's terms read."""
     return tuple(sorted({need for name in stage.all_terms for need in terms[name].needs}))
