@@ -226,6 +226,16 @@ def test_saving_over_an_unfinished_step_works_without_a_restore(copy):
     assert_bit_equal(restore(copy)[1], make_state(6))
 
 
+def test_the_next_save_removes_what_killed_ones_left(copy):
+    (copy / "7.orbax-checkpoint-tmp" / "llm").mkdir(parents=True)
+    writer = Checkpointer(str(copy), keep=2)
+    assert writer.restore(abstract(make_state(0)))[0] == 2
+    assert (copy / "7.orbax-checkpoint-tmp").exists(), "reading removes nothing"
+    writer.save(3, make_state(3), META)
+    writer.close()
+    assert sorted(os.listdir(copy)) == ["2", "3"]
+
+
 def test_all_steps_damaged_restores_nothing(copy):
     for step in (1, 2):
         shutil.rmtree(copy / str(step) / "llm")
