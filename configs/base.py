@@ -31,8 +31,8 @@ def get_config() -> ConfigDict:
     c.mel.power = 1.0  # 1 magnitude, 2 power
     c.mel.scale = "ln"  # ln, or log10_whisper
     c.mel.floor = 1e-5
-    c.mel.mean = -5.5  # of the log-mel, so that the FM works on unit variance
-    c.mel.std = 2.4
+    c.mel.mean = -6.35  # of the log-mel, so that the FM works on unit variance
+    c.mel.std = 2.85
     c.tokenizer_mel = c.mel.copy_and_resolve_references()  # what the tokenizer hears; hop * 2^halvings = samples_per_token
 
     c.text = ConfigDict()
@@ -41,8 +41,8 @@ def get_config() -> ConfigDict:
     c.data = ConfigDict()
     c.data.dataset = "numbers"  # a corpus of e2etts_jax/data/datasets
     c.data.data_dir = ""  # where built corpora lie; '' = $E2ETTS_DATA_DIR or ~/.cache/e2etts_jax
-    c.data.buckets = (96,)  # longest clip of each bucket, in tokens; every bucket is one compiled shape
-    c.data.max_text = 96  # longest text, in characters
+    c.data.buckets = (92,)  # longest clip of each bucket, in tokens; every bucket is one compiled shape
+    c.data.max_text = 48  # longest text, in characters
     c.data.workers = 0  # loader processes; 0 = a thread, enough while clips decode fast
     c.data.prefetch = 4  # batches ready ahead of the step
 
