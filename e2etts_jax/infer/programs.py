@@ -1,0 +1,101 @@
+"""The compiled programs of inference: one per system and padded shape. Rows with length 0 are filler."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from e2etts_jax.features import denormalize, log_mel
+from e2etts_jax.models import ode
+from e2etts_jax.models.flow import FlowModel
+from e2etts_jax.models.generate import Sampling, generate
+from e2etts_jax.models.tokenizer import Tokenizer
+from e2etts_jax.rng import Streams
+from e2etts_jax.system import System
+from e2etts_jax.types import Params, length_mask
+
+
+def _codebook(system: System, params: Params) -> Float[Array, "V Dq"]:
+    return system.tokenizer.apply({"params": params["tokenizer"]}, method=Tokenizer.codebook)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def mel(system: System, wav: Float[Array, "B W"], wav_len: Int[Array, " B"]) -> Float[Array, "B M F"]:
+    """The log-mel that the vocoder reads."""
+    return log_mel(wav, system.mel, wav_len)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def tokenize(system: System, params: Params, wav: Float[Array, "B W"], wav_len: Int[Array, " B"]) -> Int[Array, "B T"]:
+    """Token ids; W is a whole number of tokens, ids behind ceil(wav_len / samples_per_token) mean nothing."""
+    heard, _ = system.mels(wav, wav_len)
+    token_len = -(-wav_len // system.samples_per_token)
+    mask = length_mask(token_len, wav.shape[1] // system.samples_per_token)
+    mel_mask = jnp.repeat(mask, heard.shape[1] // mask.shape[1], axis=1)
+    return system.tokenizer.apply({"params": params["tokenizer"]}, heard, mel_mask).ids
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+def speak(
+    system: System,
+    sampling: Sampling,
+    max_tokens: int,
+    params: Params,
+    text: Int[Array, "B S"],
+    text_len: Int[Array, " B"],
+    streams: Streams,
+) -> tuple[Int[Array, "B T"], Int[Array, " B"]]:
+    """Token ids [B, max_tokens] drawn for each text, and their count."""
+    codebook, keys = _codebook(system, params), streams.rows("sample")
+    return generate(system.llm, params["llm"], text, text_len, codebook, keys, max_tokens, sampling)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+def flow(
+    system: System,
+    steps: int,
+    guidance: float,
+    params: Params,
+    ids: Int[Array, "B T"],
+    token_len: Int[Array, " B"],
+    speaker: Float[Array, " E"],
+    streams: Streams,
+) -> Float[Array, "B M F"]:
+    """Log-mel of token ids, silence behind the end.
+
+    Euler steps from noise with classifier-free guidance (CosyVoice 3): `(1 + w) v(condition) - w v(nothing)`, where
+    nothing is no tokens and no speaker. Both halves run as one batch.
+    """
+    variables, fm = {"params": params["fm"]}, system.fm
+    batch, frames = ids.shape[0], ids.shape[1] * system.frames_per_token
+    mask = length_mask(token_len, ids.shape[1])
+    q = _codebook(system, params)[ids] * mask[..., None]
+    cond = fm.apply(variables, q, mask, method=FlowModel.condition)
+    copies = 2 if guidance else 1
+    cond, masks = jnp.tile(cond, (copies, 1, 1)), jnp.tile(mask, (copies, 1))
+    keep = jnp.arange(copies * batch) < batch
+    prompt = jnp.zeros((copies * batch, frames, system.mel.n_mels))
+    prompt_mask = jnp.zeros((copies * batch, frames), bool)
+    speakers = jnp.broadcast_to(speaker, (copies * batch, speaker.shape[0]))
+
+    def field(x: Float[Array, "B M F"], t: Float[Array, ""]) -> Float[Array, "B M F"]:
+        point, times = jnp.tile(x, (copies, 1, 1)), jnp.full(copies * batch, t)
+        v = fm.apply(
+            variables, point, times, cond, prompt, prompt_mask, speakers, keep, masks, method=FlowModel.velocity
+        )
+        return (1 + guidance) * v[:batch] - guidance * v[batch:] if guidance else v
+
+    noise = streams.draw("flow_noise", (frames, system.mel.n_mels))
+    made = denormalize(ode.euler(field, noise, ode.cosine_times(steps)), system.mel)
+    floor = jnp.log(system.mel.floor)
+    valid = jnp.repeat(mask, system.frames_per_token, axis=1)[..., None]
+    return jnp.where(valid, jnp.maximum(made, floor), floor)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def recognize(system: System, params: Params, ids: Int[Array, "B T"], token_len: Int[Array, " B"]) -> Int[Array, "B N"]:
+    """The reward model's best character of each CTC frame, ctc_upsample frames a token."""
+    mask = length_mask(token_len, ids.shape[1])
+    q = _codebook(system, params)[ids] * mask[..., None]
+    return jnp.argmax(system.rm.apply({"params": params["rm"]}, q, mask)["asr"], axis=-1)

@@ -1,0 +1,309 @@
+"""Trained models as one object: text, waveforms or token ids in; waveforms, ids or text out.
+
+Everything runs in a few compiled shapes: batches of one or `BATCH` rows, speech padded to the lengths of `padded`.
+A row is seeded by its index in the call and padded by its own length, so it does not depend on its neighbours.
+"""
+
+import json
+import logging
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+from jaxtyping import Array, Float, Int
+from ml_collections import ConfigDict
+
+from e2etts_jax import checkpoint
+from e2etts_jax.data.datasets.asterisk_en import prompts
+from e2etts_jax.data.text import CharTokenizer, normalize
+from e2etts_jax.infer import programs
+from e2etts_jax.infer.griffin_lim import griffin_lim
+from e2etts_jax.models.generate import Sampling
+from e2etts_jax.rng import Streams
+from e2etts_jax.system import System
+from e2etts_jax.types import GROUPS, Params
+
+BATCH = 16
+SHORTEST = 64  # tokens of the shortest padded length
+SILENCE = 0.2  # seconds returned where the model says nothing
+ONE_VOICE = ("asterisk_en", "numbers")  # data sets of the embedded recordings, which are of one speaker
+
+Wavs = list[Float[np.ndarray, " W"]]
+Ids = list[Int[np.ndarray, " T"]]
+GivenWavs = Sequence[Float[np.ndarray, " W"]]
+GivenIds = Sequence[Sequence[int] | Int[np.ndarray, " T"]]
+
+logger = logging.getLogger(__name__)
+
+
+class Synthesizer:
+    """The four models of a configuration with their parameters.
+
+    Attributes:
+      config: the run's configuration.
+      params: the four groups.
+      stage: name of the stage that the parameters come from ('' if they were given).
+      sample_rate: Hz of every waveform, given and returned (f32[W] in [-1, 1]).
+    """
+
+    def __init__(
+        self, config: Any, params: Params, *, stage: str = "", speaker: Float[np.ndarray, " E"] | None = None
+    ) -> None:
+        """Args:
+          config: ConfigDict or nested mapping, as configs/ make it or config.json holds it.
+          params: parameters of the four groups, not boxed.
+          speaker: x-vector of the voice; by default the data set's own, zeros if it has more than one.
+
+        Raises:
+          ValueError: a speaker vector of another size than the FM's, or models that need more than tokens.
+        """
+        self.config = _config(config)
+        self._text = CharTokenizer(self.config.text.alphabet)
+        self._system = System.from_config(self.config, self._text.vocab_size)
+        self.params, self.stage, self.sample_rate = params, stage, int(self.config.audio.sample_rate)
+        if stage in self.config.stages and self.config.stages[stage].plan.tokens_to_fm == "llm_hidden":
+            raise ValueError(f"stage {stage!r} trained its FM on llm_hidden; only an FM that reads tokens can be used")
+        self._speaker = np.asarray(_voice(self.config) if speaker is None else speaker, np.float32)
+        wanted = (self._system.fm.config.speaker,)
+        if self._speaker.shape != wanted:
+            raise ValueError(f"the speaker vector has shape {self._speaker.shape}, model.fm.speaker wants {wanted}")
+
+    @classmethod
+    def load(
+        cls, workdir: str | Path, stage: str | None = None, speaker: Float[np.ndarray, " E"] | None = None
+    ) -> "Synthesizer":
+        """Reads the newest good checkpoint of a run.
+
+        Args:
+          workdir: of `e2etts_jax.main`.
+          stage: by default the last stage of `config.run` that has a usable checkpoint.
+          speaker: see the constructor.
+
+        Raises:
+          FileNotFoundError: no such workdir, or no usable checkpoint in it.
+          ValueError: no such stage, or a checkpoint of other models than config.json describes.
+        """
+        folder = Path(workdir).expanduser()
+        if not (folder / "config.json").is_file():
+            missing = "config.json in workdir" if folder.is_dir() else "workdir"
+            raise FileNotFoundError(f"no {missing} {folder}: give the --workdir of a training run")
+        config = _config(json.loads((folder / "config.json").read_text()))
+        root = folder / "checkpoints"
+        saved = sorted(path.name for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
+        if not saved:
+            raise FileNotFoundError(f"no checkpoint in {root}: the run has not saved any yet")
+        if stage is not None and stage not in saved:
+            raise ValueError(f"no checkpoint of a stage {stage!r} in {root}; there is {', '.join(saved)}")
+        system = System.from_config(config, CharTokenizer(config.text.alphabet).vocab_size)
+        abstract = nn.unbox(system.abstract())
+        for name in [stage] if stage else [name for name in reversed(config.run) if name in saved]:
+            try:
+                params = checkpoint.load_items(str(root / name), GROUPS, abstract)
+            except FileNotFoundError:
+                continue
+            return cls(config, params, stage=name, speaker=speaker)
+        raise FileNotFoundError(f"no usable checkpoint in {root / stage if stage else root}")
+
+    # --- whole ways --------------------------------------------------------------------------------------------------
+
+    def synthesize(self, texts: Sequence[str], seed: int = 0) -> Wavs:
+        """Speaks each text. A text for which the model makes no token becomes a short silence, with a warning.
+
+        Raises:
+          ValueError: a text that is empty, too long, or has characters outside the alphabet.
+        """
+        return self.decode_tokens(self.generate_tokens(texts, seed), seed)
+
+    def reconstruct(self, wavs: GivenWavs, seed: int = 0) -> Wavs:
+        """What the tokens of each recording sound like, as long as the recording."""
+        decoded = self.decode_tokens(self.tokenize(wavs), seed)
+        return [out[: len(wav)] for out, wav in zip(decoded, wavs, strict=True)]
+
+    def copy_synthesis(self, wavs: GivenWavs) -> Wavs:
+        """Each recording through its own mel and Griffin-Lim: the best that any model can sound with this vocoder."""
+
+        def run(rows: list[int], size: int, length: int) -> Wavs:
+            wav, wav_len = self._pad(wavs, rows, size, length)
+            return self._vocode(programs.mel(self._system, wav, wav_len)[: len(rows)])
+
+        made = _in_batches(self._token_lens(wavs), run)
+        return [out[: len(wav)] for out, wav in zip(made, wavs, strict=True)]
+
+    def recognize(self, wavs: GivenWavs) -> list[str]:
+        """What the reward model hears in the recordings' tokens."""
+        return self.recognize_tokens(self.tokenize(wavs))
+
+    # --- single steps ------------------------------------------------------------------------------------------------
+
+    def tokenize(self, wavs: GivenWavs) -> Ids:
+        """Token ids of each recording, ceil(W / samples_per_token) of them.
+
+        Raises:
+          ValueError: a recording that is not mono, empty, or not finite.
+        """
+        lengths = self._token_lens(wavs)
+
+        def run(rows: list[int], size: int, length: int) -> Ids:
+            ids = programs.tokenize(self._system, self.params, *self._pad(wavs, rows, size, length))
+            return [np.asarray(ids)[i, : lengths[row]] for i, row in enumerate(rows)]
+
+        return _in_batches(lengths, run)
+
+    def generate_tokens(self, texts: Sequence[str], seed: int = 0) -> Ids:
+        """Token ids that the language model draws for each text; errors as in `synthesize`."""
+        encoded = [self._encode(text) for text in texts]
+        infer = self.config.infer
+        fields = ("temperature", "top_p", "top_k", "repetition", "min_ratio", "max_ratio")
+        sampling = Sampling(**{name: infer[name] for name in fields})
+
+        def run(rows: list[int], size: int, length: int) -> Ids:
+            text, text_len = _stack([encoded[row] for row in rows], size, length)
+            streams = _streams(seed, rows, size)
+            made = programs.speak(self._system, sampling, infer.max_tokens, self.params, text, text_len, streams)
+            ids, count = (np.asarray(a) for a in made)
+            longest = np.minimum(np.ceil(infer.max_ratio * text_len), infer.max_tokens)
+            for i, row in enumerate(rows):
+                if count[i] >= longest[i]:
+                    logger.warning("%r reached the limit of %d tokens; its speech may be cut", texts[row], longest[i])
+            return [ids[i, : count[i]] for i in range(len(rows))]
+
+        return _in_batches([len(ids) for ids in encoded], run, pad=lambda _: self.config.data.max_text)
+
+    def decode_tokens(self, ids: GivenIds, seed: int = 0) -> Wavs:
+        """Speech of given token ids, samples_per_token samples each.
+
+        Raises:
+          ValueError: an id outside the vocabulary.
+        """
+        self._check_ids(ids)
+        infer, system = self.config.infer, self._system
+
+        def run(rows: list[int], size: int, length: int) -> Wavs:
+            tokens, token_len = _stack([ids[row] for row in rows], size, length)
+            streams = _streams(seed, rows, size)
+            guided = (infer.ode_steps, infer.guidance)
+            mel = programs.flow(system, *guided, self.params, tokens, token_len, self._speaker, streams)
+            wavs = self._vocode(mel[: len(rows)])
+            return [wav[: len(ids[row]) * system.samples_per_token] for wav, row in zip(wavs, rows, strict=True)]
+
+        wavs = _in_batches([len(row) for row in ids], run)
+        empty = sum(not len(wav) for wav in wavs)
+        if empty:
+            logger.warning("%d of %d sentences have no tokens and become silence", empty, len(wavs))
+        silence = np.zeros(int(SILENCE * self.sample_rate), np.float32)
+        return [wav if len(wav) else silence.copy() for wav in wavs]
+
+    def recognize_tokens(self, ids: GivenIds) -> list[str]:
+        """What the reward model reads in token ids (greedy CTC)."""
+        self._check_ids(ids)
+        per_token = self._system.rm.config.ctc_upsample
+
+        def run(rows: list[int], size: int, length: int) -> list[str]:
+            tokens, token_len = _stack([ids[row] for row in rows], size, length)
+            best = np.asarray(programs.recognize(self._system, self.params, tokens, token_len))
+            return [self._text.decode(_collapse(best[i, : len(ids[row]) * per_token])) for i, row in enumerate(rows)]
+
+        return _in_batches([len(row) for row in ids], run)
+
+    # --- shapes ------------------------------------------------------------------------------------------------------
+
+    def _encode(self, text: str) -> list[int]:
+        ids, limit = self._text.encode(normalize(text, self._text.alphabet)), self.config.data.max_text
+        if not ids:
+            raise ValueError(f"the text {text!r} is empty; there is nothing to say")
+        if len(ids) > limit:
+            raise ValueError(
+                f"{len(ids)} characters are more than the {limit} of data.max_text: split the text {text!r}"
+            )
+        return ids
+
+    def _token_lens(self, wavs: GivenWavs) -> list[int]:
+        for i, wav in enumerate(wavs):
+            if np.ndim(wav) != 1 or not np.size(wav) or not np.isfinite(wav).all():
+                raise ValueError(f"recording {i} must be finite samples f32[W], W > 0; its shape is {np.shape(wav)}")
+        return [-(-len(wav) // self._system.samples_per_token) for wav in wavs]
+
+    def _check_ids(self, ids: GivenIds) -> None:
+        for i, row in enumerate(ids):
+            if len(row) and not 0 <= min(row) <= max(row) < self._system.vocab:
+                raise ValueError(f"row {i} has ids outside 0..{self._system.vocab - 1}: {min(row)} to {max(row)}")
+
+    def _pad(
+        self, wavs: GivenWavs, rows: list[int], size: int, length: int
+    ) -> tuple[Float[np.ndarray, "B W"], Int[np.ndarray, " B"]]:
+        return _stack([wavs[row] for row in rows], size, length * self._system.samples_per_token, np.float32)
+
+    def _vocode(self, log_mel: Float[Array, "B M F"]) -> Wavs:
+        return list(np.clip(griffin_lim(log_mel, self._system.mel), -1.0, 1.0))
+
+
+def padded(tokens: int) -> int:
+    """The length that `tokens` are padded to: 64, 96, 128, 192, 256, ..., so few programs are compiled."""
+    size = SHORTEST
+    while size < tokens:
+        size = size * 3 // 2 if size & (size - 1) == 0 else size * 4 // 3
+    return size
+
+
+def _in_batches(
+    lengths: Sequence[int],
+    run: Callable[[list[int], int, int], list],
+    *,
+    pad: Callable[[int], int] = padded,
+) -> list:
+    """Results of `run(rows, batch size, padded length)` on rows of one padded length, in the order of `lengths`."""
+    size = 1 if len(lengths) == 1 else BATCH
+    results: list[Any] = [None] * len(lengths)
+    order = sorted(range(len(lengths)), key=lambda row: lengths[row])
+    for length in sorted({pad(n) for n in lengths}):
+        group = [row for row in order if pad(lengths[row]) == length]
+        for at in range(0, len(group), size):
+            rows = group[at : at + size]
+            for row, result in zip(rows, run(rows, size, length), strict=True):
+                results[row] = result
+    return results
+
+
+def _stack(
+    rows: Sequence[Sequence | np.ndarray], size: int, length: int, dtype: type = np.int32
+) -> tuple[np.ndarray, Int[np.ndarray, " B"]]:
+    """Rows as one zero padded array [size, length], and their lengths; missing rows are empty."""
+    out: np.ndarray = np.zeros((size, length), dtype)
+    lengths = np.zeros(size, np.int32)
+    for i, row in enumerate(rows):
+        out[i, : len(row)], lengths[i] = row, len(row)
+    return out, lengths
+
+
+def _streams(seed: int, rows: list[int], size: int) -> Streams:
+    """The randomness of some rows; filler rows share that of row 0."""
+    return Streams(jax.random.key(seed), jnp.asarray(rows + [0] * (size - len(rows)), jnp.int32))
+
+
+def _collapse(frames: Int[np.ndarray, " N"]) -> list[int]:
+    """CTC's reading of a path: repeats merged, then blanks (0) dropped."""
+    fresh = np.diff(frames, prepend=0) != 0
+    return frames[fresh & (frames != 0)].tolist()
+
+
+def _config(config: Any) -> ConfigDict:
+    """A ConfigDict of a nested mapping; lists, which JSON has in place of tuples, become tuples."""
+
+    def tuples(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {name: tuples(inner) for name, inner in value.items()}
+        return tuple(tuples(inner) for inner in value) if isinstance(value, list | tuple) else value
+
+    return config if isinstance(config, ConfigDict) else ConfigDict(tuples(config))
+
+
+def _voice(config: ConfigDict) -> Float[np.ndarray, " E"]:
+    """The x-vector of a data set of one voice, else zeros: no speaker."""
+    if config.data.dataset in ONE_VOICE:
+        return prompts.speaker_vector()
+    logger.warning("data set %r has no voice of its own: speaking without a speaker vector", config.data.dataset)
+    return np.zeros(config.model.fm.speaker, np.float32)
