@@ -3,10 +3,11 @@
 
 UV_VERSION=0.13.9
 
-# Prints the first Python 3.11-3.13 on PATH that really starts and can make environments (a version manager's shim may not).
+# Prints the first Python 3.11-3.13 that really starts and can make environments (a version manager's shim may not).
+# 3.12 and 3.13 come first, pyenv's inactive ones too: they get a newer JAX, whose bf16 is three times faster on AMX CPUs.
 find_python() {
   local name
-  for name in python3.12 python3.13 python3.11 python3 python; do
+  for name in python3.12 python3.13 "${PYENV_ROOT:-$HOME/.pyenv}"/versions/3.1[23].*/bin/python python3.11 python3 python; do
     if "$name" -c 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' >/dev/null 2>&1; then
       command -v "$name"
       return
