@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float
 
+from e2etts_jax.stages import Plan
 from e2etts_jax.types import Batch, Outputs, Sum
 
 
@@ -27,7 +28,7 @@ class Term:
 
     fn: Callable[[Outputs, Batch], Sum]
     needs: tuple[str, ...]
-    groups: Callable[..., frozenset[str]]
+    groups: Callable[[Plan], frozenset[str]]
 
 
 def _sum(value: Float[Array, "*b"], mask: Bool[Array, "*b"]) -> Sum:
@@ -103,28 +104,33 @@ def rm_task(name: str) -> Callable[[Outputs, Batch], Sum]:
     return fn
 
 
-def _lm_groups(plan) -> frozenset[str]:
+def _lm_groups(plan: Plan) -> frozenset[str]:
     return frozenset({"llm"} | ({"tokenizer"} if plan.lm_into_tokenizer else set()))
 
 
-def _through(source: str) -> set[str]:
-    """Groups that what feeds a model was made by."""
-    return {"codes": {"tokenizer"}, "codes_detached": set(), "llm_gumbel": {"llm"}, "llm_hidden": {"llm"}}[source]
+def _through(way: str, plan: Plan) -> frozenset[str]:
+    """Groups that made what travels along `way`. Drawn tokens become `q` through the tokenizer's codebook."""
+    return {
+        "codes": frozenset({"tokenizer"}),
+        "codes_detached": frozenset(),
+        "llm_gumbel": frozenset({"llm", "tokenizer"}),
+        "llm_hidden": _lm_groups(plan),
+    }[way]
 
 
-def _fm_groups(plan) -> frozenset[str]:
-    return frozenset({"fm"} | _through(plan.tokens_to_fm))
+def _fm_groups(plan: Plan) -> frozenset[str]:
+    return _through(plan.tokens_to_fm, plan) | {"fm"}
 
 
-def _rm_groups(plan) -> frozenset[str]:
-    return frozenset({"rm"} | _through(plan.tokens_to_rm))
+def _rm_groups(plan: Plan) -> frozenset[str]:
+    return _through(plan.tokens_to_rm, plan) | {"rm"}
 
 
 def terms(tasks: tuple[tuple[str, int], ...] = ()) -> dict[str, Term]:
     """All terms; one `rm_<task>` for each labelled task of the reward model."""
     return {
         "lm_ce": Term(lm_ce, ("lm",), _lm_groups),
-        "kl_ref": Term(kl_ref, ("lm", "lm_ref"), lambda plan: frozenset({"llm"})),
+        "kl_ref": Term(kl_ref, ("lm", "lm_ref"), _lm_groups),
         "flow_match": Term(flow_match, ("flow",), _fm_groups),
         "recon_mel": Term(recon_mel, ("recon",), _fm_groups),
         "rm_ctc": Term(rm_ctc, ("rm",), _rm_groups),
