@@ -129,8 +129,14 @@ def parse(name: str, index: int, config: Mapping[str, Any], known_terms: Mapping
     for group in config["train"]:
         if not any(group in known_terms[term].groups(plan) for term in weights):
             raise ValueError(f"{where} trains {group!r}, but none of its terms ({', '.join(weights)}) reaches it")
+        if config["lr"][group] <= 0:
+            raise ValueError(f"{where} trains {group!r} at rate {config['lr'][group]}: set lr.{group} above 0")
     if "recon_mel" in weights and plan.fm_unroll_steps < 1:
         raise ValueError(f"{where} weighs recon_mel: set plan.fm_unroll_steps to the solver steps to unroll")
+    if config["batch_size"] < 1 or config["accumulate"] < 1:
+        raise ValueError(
+            f"{where}: batch_size {config['batch_size']} and accumulate {config['accumulate']} must be 1 or more"
+        )
     if config["batch_size"] % config["accumulate"]:
         raise ValueError(f"{where}: batch_size {config['batch_size']} does not split into {config['accumulate']} parts")
     if config["steps"] < 1:
