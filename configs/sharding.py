@@ -12,7 +12,7 @@ RULES = {
     "mlp": "tensor",
     "heads": "tensor",
     "kv_heads": "tensor",
-    "vocab": "tensor",
+    "vocab": "",  # 29 characters, 3^8 codes: numbers that no mesh axis divides
     "layers": "",
     "norm": "",
     "q": "",  # width of the shared representation
