@@ -1,0 +1,1 @@
+"""Weights of other projects in the layout of our models."""
