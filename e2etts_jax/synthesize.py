@@ -1,0 +1,83 @@
+"""Speaks text with a trained run:
+
+python -m e2etts_jax.synthesize --workdir=runs/joint --text="five two three" --out=x.wav
+python -m e2etts_jax.synthesize --workdir=runs/joint --text_file=sentences.txt --out=x.wav   # x_000.wav, x_001.wav, ...
+"""
+
+import logging
+import os
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import jax
+import soundfile as sf
+from absl import app, flags
+
+WORKDIR = flags.DEFINE_string("workdir", None, "folder of a training run", required=True)
+TEXT = flags.DEFINE_string("text", None, "what to say")
+TEXT_FILE = flags.DEFINE_string("text_file", None, "file with one sentence a line; blank lines are skipped")
+OUT = flags.DEFINE_string(
+    "out", "out.wav", "WAV file to write; with --text_file, x.wav becomes x_000.wav, x_001.wav ..."
+)
+STAGE = flags.DEFINE_string("stage", None, "stage to take the models from; by default the last one of the run")
+SEED = flags.DEFINE_integer("seed", 0, "of the sampled tokens and the noise: another seed, another reading")
+
+
+def sentences(text: str | None, text_file: str | None, out: Path) -> list[tuple[Path, str]]:
+    """What to say, with the file to write it to.
+
+    Raises:
+      ValueError: not exactly one of the two, no sentence in the file, or an output that is no WAV file.
+      FileNotFoundError: no such file, or no folder to write to.
+    """
+    if (text is None) == (text_file is None):
+        raise ValueError("give one of --text and --text_file")
+    if out.suffix.lower() != ".wav":
+        raise ValueError(f"--out={out} must end in .wav")
+    if not out.parent.is_dir():
+        raise FileNotFoundError(f"no folder {out.parent} to write {out.name} to")
+    if text_file is None:
+        return [(out, text or "")]
+    if not Path(text_file).is_file():
+        raise FileNotFoundError(f"no text file {text_file}")
+    lines = [line for line in Path(text_file).read_text(encoding="utf-8").splitlines() if line.strip()]
+    if not lines:
+        raise ValueError(f"{text_file} has no sentence")
+    return [(out.with_stem(f"{out.stem}_{i:03}"), line) for i, line in enumerate(lines)]
+
+
+def speak(workdir: str, stage: str | None, seed: int, wanted: list[tuple[Path, str]]) -> None:
+    """Writes every sentence to its file and says how long it took."""
+    from e2etts_jax.infer.synthesizer import Synthesizer  # after the flags: a wrong one must not wait for the imports
+
+    synthesizer = Synthesizer.load(workdir, stage)
+    start, rate = time.perf_counter(), synthesizer.sample_rate
+    wavs = synthesizer.synthesize([text for _, text in wanted], seed)
+    took, spoken = time.perf_counter() - start, sum(map(len, wavs)) / rate
+    for (path, text), wav in zip(wanted, wavs, strict=True):
+        sf.write(path, wav, rate)
+        print(f"{path}  {len(wav) / rate:.2f} s  {text}")
+    print(f"{spoken:.2f} s of speech in {took:.2f} s, compilation included: real-time factor {took / spoken:.2f}")
+
+
+def main(argv: Sequence[str]) -> int:
+    if len(argv) > 1:
+        raise app.UsageError(f'unexpected argument {argv[1]!r}; quote the whole text: --text="..."')
+    logging.getLogger("absl").setLevel(logging.WARNING)
+    cache = os.environ.get("JAX_COMPILATION_CACHE_DIR", os.path.expanduser("~/.cache/e2etts_jax/compiled"))
+    jax.config.update("jax_compilation_cache_dir", cache)
+    try:
+        wanted = sentences(TEXT.value, TEXT_FILE.value, Path(OUT.value).expanduser())
+        speak(WORKDIR.value, STAGE.value, SEED.value, wanted)
+    except (ValueError, OSError) as error:
+        if os.environ.get("E2ETTS_TRACEBACK"):
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    app.run(main)
