@@ -1,0 +1,87 @@
+"""What the command does: load a run, judge it, write the report."""
+
+import logging
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import jax
+
+from e2etts_jax.data import sources
+from e2etts_jax.evaluate import asr, collect
+from e2etts_jax.infer.synthesizer import Synthesizer
+
+
+def run(
+    workdir: str,
+    *,
+    stage: str | None = None,
+    stages: Sequence[str] = (),
+    num: int = 100,
+    out: str | None = None,
+    split: str = "test",
+    seed: int = 0,
+) -> Path:
+    """Judges a trained run and returns the path of its report.html.
+
+    Args:
+      workdir: of `e2etts_jax.main`.
+      stage: whose parameters are judged; by default the last with a checkpoint.
+      stages: to compare in a table of their own.
+      num: clips of `split` to judge.
+      out: folder of the report; by default workdir/report.
+      seed: of the sampling.
+
+    Raises:
+      ImportError: the eval extra is missing.
+      FileNotFoundError: no such run, or no usable checkpoint in it.
+      ValueError: no such stage or split.
+    """
+    try:
+        from e2etts_jax.evaluate.report import write_report  # needs the eval extra, as the recognisers do
+    except ImportError as error:
+        raise ImportError(asr.MISSING) from error
+    logging.getLogger("absl").setLevel(logging.WARNING)
+    cache = os.environ.get("JAX_COMPILATION_CACHE_DIR", os.path.expanduser("~/.cache/e2etts_jax/compiled"))
+    jax.config.update("jax_compilation_cache_dir", cache)
+    begun = time.perf_counter()
+
+    def log(line: str) -> None:
+        print(f"[{time.perf_counter() - begun:4.0f} s] {line}", flush=True)
+
+    folder = Path(workdir).expanduser()
+    speaker = Synthesizer.load(folder, stage)
+    others = {name: Synthesizer.load(folder, name) for name in stages}
+    config, rate = speaker.config, speaker.sample_rate
+    codes = config["model"]["tokenizer"]["levels"] ** config["model"]["tokenizer"]["dims"]
+    examples = sources.load_examples(config["data"], split, num, rate)
+    recognizers = asr.load_recognizers()
+    log(f"{len(examples)} {split} clips, stage {speaker.stage}")
+    evaluation = collect.evaluate(speaker, examples, recognizers, seed, log)
+    heard = [e.wav for e in sources.load_examples(config["data"], "train", collect.TOKEN_CLIPS, rate)]
+    tokens = collect.token_figures(speaker, heard, codes)
+    log(f"tokens: {tokens['distinct']} of {codes} codes, {tokens['entropy']:.2f} bits")
+    table = []
+    for name, other in others.items():
+        if name == speaker.stage:
+            row = {"tokens": tokens, **collect.same_stage(evaluation.figures)}
+        else:
+            judged = collect.stage_figures(other, examples, recognizers, seed)
+            row = {"tokens": collect.token_figures(other, heard, codes), **judged}
+        rates = (f"{c} {s['rate']:.3f} ({r})" for c in collect.JUDGED for r, s in row[c].items())
+        log(f"stage {name}: error {'  '.join(rates)}")
+        table.append({"name": name, **row})
+    evaluation.figures |= {
+        "workdir": str(folder),
+        "stage": speaker.stage,
+        "split": split,
+        "dataset": config["data"]["dataset"],
+        "seed": seed,
+        "tokens": {"split": "train", **tokens},
+        "stages": table,
+        "curves": collect.read_curves(folder / "metrics.jsonl"),
+    }
+    page = write_report(Path(out).expanduser() if out else folder / "report", evaluation, config, rate)
+    log(f"wrote {page} and report.json")
+    return page
