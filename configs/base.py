@@ -5,6 +5,7 @@ The defaults are the `:tiny` sizes: about 10 M parameters, minutes on a laptop C
 
 import ast
 import re
+from typing import Any
 
 from ml_collections import ConfigDict
 
@@ -33,7 +34,9 @@ def get_config() -> ConfigDict:
     c.mel.floor = 1e-5
     c.mel.mean = -6.35  # of the log-mel, so that the FM works on unit variance
     c.mel.std = 2.85
-    c.tokenizer_mel = c.mel.copy_and_resolve_references()  # what the tokenizer hears; hop * 2^halvings = samples_per_token
+    c.tokenizer_mel = (
+        c.mel.copy_and_resolve_references()
+    )  # what the tokenizer hears; hop * 2^halvings = samples_per_token
 
     c.text = ConfigDict()
     c.text.alphabet = " 'abcdefghijklmnopqrstuvwxyz"  # one id a character, from 1; 0 is padding and the CTC blank
@@ -106,7 +109,6 @@ def get_config() -> ConfigDict:
     c.warm_start = ""  # workdir whose last stage gives the first parameters; '' = from scratch
 
     c.log_every = 10  # steps between metric lines
-    c.sample_every = 0  # steps between mel images and audio in TensorBoard; 0 = at the end of a stage
     c.checkpoint_every = 200  # steps; the last of a stage is always saved
     c.keep = 2  # checkpoints kept a stage
     c.max_skipped = 10  # stop after so many steps in a row with a loss or gradient that is not finite
@@ -124,7 +126,7 @@ def get_config() -> ConfigDict:
     return c
 
 
-def stage(**changes) -> ConfigDict:
+def stage(**changes: Any) -> ConfigDict:
     """A stage with every key; `changes` replace values, nested ones key by key.
 
     Raises:

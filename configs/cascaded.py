@@ -2,9 +2,9 @@
 
     python -m e2etts_jax.main --config=configs/cascaded.py --workdir=runs/cascaded
 
-The tokenizer learns from recognition alone (RM terms), then is frozen; FM, LLM and RM each learn on its tokens. No gradient
-crosses from one to another, so training them in one stage is the same as training them one by one. Every model gets
-exactly as many updates as in joint.py's first two stages.
+The tokenizer learns from recognition alone (RM terms), then is frozen; FM, LLM and RM each learn on its tokens. No
+gradient crosses from one to another, so training them in one stage is the same as training them one by one. Every
+model gets exactly as many updates as in joint.py's first two stages.
 """
 
 from ml_collections import ConfigDict

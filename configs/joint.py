@@ -1,8 +1,8 @@
 """The paper's recipe (arXiv 2606.09234): all four models at once, then each alone, then the LLM through the chain.
 
-    python -m e2etts_jax.main --config=configs/joint.py --workdir=runs/joint            # :tiny, two CPU cores
-    python -m e2etts_jax.main --config=configs/joint.py:small --workdir=...              # one GPU
-    python -m e2etts_jax.main --config=configs/joint.py:tiny,stages.joint.steps=100 ...  # keys after the size
+python -m e2etts_jax.main --config=configs/joint.py --workdir=runs/joint            # :tiny, two CPU cores
+python -m e2etts_jax.main --config=configs/joint.py:small --workdir=...              # one GPU
+python -m e2etts_jax.main --config=configs/joint.py:tiny,stages.joint.steps=100 ...  # keys after the size
 """
 
 from ml_collections import ConfigDict

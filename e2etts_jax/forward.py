@@ -4,6 +4,8 @@
 the ways that the plan opens (PAPER, stages 1 to 3) and no others.
 """
 
+from typing import Any
+
 import flax.struct
 import jax
 import jax.numpy as jnp
@@ -85,9 +87,9 @@ class Wiring:
         self.heard, self.mel = system.mels(batch.wav, batch.wav_len)
         self.codebook = system.tokenizer.apply({"params": params["tokenizer"]}, method=Tokenizer.codebook)
         self.tokens = self.tokenize(self.heard)
-        self._made: dict[str, object] = {}
+        self._made: dict[str, Any] = {}
 
-    def made(self, name: str):
+    def made(self, name: str) -> Any:
         if name not in self._made:
             self._made[name] = getattr(self, name)()
         return self._made[name]
@@ -103,7 +105,9 @@ class Wiring:
 
     # --- LLM ---------------------------------------------------------------------------------------------------------
 
-    def read(self, group: str, q: Float[Array, "B T Dq"], ids: Int[Array, "B T"], codebook: Float[Array, "V Dq"]) -> LmOut:
+    def read(
+        self, group: str, q: Float[Array, "B T Dq"], ids: Int[Array, "B T"], codebook: Float[Array, "V Dq"]
+    ) -> LmOut:
         """Teacher-forced pass of the LLM `group` over a history."""
         b = self.batch
         logits, hidden = self.system.llm.apply(
@@ -173,7 +177,7 @@ class Wiring:
             noise=self.streams.draw("flow_noise", (frames, self.system.mel.n_mels)),
         )
 
-    def field(self, keep: Bool[Array, " B"]):
+    def field(self, keep: Bool[Array, " B"]) -> ode.Field:
         """The velocity field of the crop, `(x, t [B]) -> dx/dt`."""
         c: Crop = self.made("crop")
         variables, fm = {"params": self.params["fm"]}, self.system.fm
@@ -235,7 +239,9 @@ class Wiring:
         keys = self.streams.rows("sample")
         ids, length = generate(s.llm, frozen, b.text, b.text_len, codebook, keys, self.size, ON_POLICY)
         mask = length_mask(length, self.size)
-        logits, _ = s.llm.apply({"params": self.params["llm"]}, b.text, b.text_len, codebook[ids], ids, length, codebook)
+        logits, _ = s.llm.apply(
+            {"params": self.params["llm"]}, b.text, b.text_len, codebook[ids], ids, length, codebook
+        )
         soft = jax.nn.softmax(logits[:, : self.size, : s.vocab] / self.temperature(), axis=-1)
         mixed = soft @ codebook
         q = (mixed + stop(codebook[ids] - mixed)) * mask[..., None]

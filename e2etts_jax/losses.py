@@ -63,7 +63,7 @@ def recon_mel(out: Outputs, batch: Batch) -> Sum:
 
 
 def _ctc(logits: Float[Array, "B N V"], frames: Float[Array, " B"], batch: Batch) -> Sum:
-    """CTC loss, nats a character. A row with fewer frames than its text needs is impossible for any model: it adds 0."""
+    """CTC loss, nats a character. A row with fewer frames than its text needs adds 0: no model could read it."""
     text, valid = batch.text, batch.text_mask
     repeats = jnp.sum((text[:, 1:] == text[:, :-1]) & valid[:, 1:], axis=1)
     possible = (frames >= batch.text_len + repeats) & (batch.wav_len > 0)

@@ -5,6 +5,7 @@ number of microbatches or devices.
 """
 
 import zlib
+from collections.abc import Callable
 
 import flax.struct
 import jax
@@ -23,7 +24,7 @@ class Streams:
         stream = jax.random.fold_in(self.key, zlib.crc32(name.encode()))
         return jax.vmap(jax.random.fold_in, in_axes=(None, 0))(stream, self.row)
 
-    def draw(self, name: str, shape: tuple[int, ...], kind=jax.random.normal) -> Array:
+    def draw(self, name: str, shape: tuple[int, ...], kind: Callable[..., Array] = jax.random.normal) -> Array:
         """Independent draws [B, *shape] of `kind` (`jax.random.normal`, `uniform`, `gumbel`).
 
         Longer shapes extend the leading axis without changing the draws before it.

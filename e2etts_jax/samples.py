@@ -3,11 +3,14 @@
 from collections.abc import Mapping
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 
 from e2etts_jax.data.sources import load_examples
+from e2etts_jax.features import MelConfig, log_mel
 from e2etts_jax.infer.synthesizer import Synthesizer
 from e2etts_jax.metrics import MetricsWriter
+from e2etts_jax.types import config_of
 
 SENTENCES = 2
 
@@ -21,6 +24,7 @@ class Sampler:
     def log(self, params: Mapping[str, Any], writer: MetricsWriter, step: int, stage: str) -> None:
         """Logs recording, reconstruction from its own tokens, and synthesis from text, each as mel and audio."""
         c = self.config
+        mel = config_of(MelConfig, {"sample_rate": c.audio.sample_rate, **c.mel})
         synthesizer = Synthesizer(c, params)
         examples = load_examples(c.data, "validation", SENTENCES, c.audio.sample_rate)
         recordings = [e.wav for e in examples]
@@ -30,12 +34,14 @@ class Sampler:
             "synthesis": synthesizer.synthesize([e.text for e in examples]),
         }
         for kind, wavs in rows.items():
-            for i, (wav, mel) in enumerate(zip(wavs, synthesizer.log_mels(wavs), strict=True)):
+            for i, wav in enumerate(wavs):
                 writer.audio(f"{kind}/{i}", wav, c.audio.sample_rate, step, stage)
-                writer.image(f"{kind}/{i}", picture(mel), step, stage)
+                writer.image(f"{kind}/{i}", picture(wav, mel), step, stage)
 
 
-def picture(mel: np.ndarray) -> np.ndarray:
-    """Log-mel [M, F] -> uint8 [F, M], low frequencies at the bottom."""
-    low, high = np.log(1e-5), 2.0
-    return (255 * np.clip((mel.T[::-1] - low) / (high - low), 0, 1)).astype(np.uint8)
+def picture(wav: np.ndarray, mel: MelConfig) -> np.ndarray:
+    """Log-mel of a waveform as uint8 [F, M], low frequencies at the bottom, black = its quietest value."""
+    whole = np.pad(wav, (0, -len(wav) % mel.hop))
+    rows = np.asarray(log_mel(jnp.asarray(whole[None]), mel))[0].T[::-1]
+    low, high = rows.min(), rows.max()
+    return (255 * (rows - low) / max(high - low, 1e-6)).astype(np.uint8)

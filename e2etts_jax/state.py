@@ -6,10 +6,12 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 import optax
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Int, UInt32
 
-from e2etts_jax import optim
+from e2etts_jax import optim, sharding
 from e2etts_jax.stages import Stage
+from e2etts_jax.system import System
 from e2etts_jax.types import Params
 
 
@@ -49,3 +51,26 @@ def create(params: Params, stage: Stage, seed: int, needs: tuple[str, ...] = ())
         skipped=jnp.int32(0),
         key=jax.random.key_data(jax.random.fold_in(jax.random.key(seed), stage.index)),
     )
+
+
+def abstract(system: System, stage: Stage, needs: tuple[str, ...]) -> State:
+    """Shapes and dtypes of the stage's state."""
+    # unboxed inside: `nn.unbox` of abstract parameters fails under a mesh
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    return jax.eval_shape(lambda k: create(system.unboxed(k), stage, 0, needs), key)
+
+
+def shardings(system: System, stage: Stage, needs: tuple[str, ...], mesh: Mesh, rules: sharding.Rules) -> Any:
+    """A `State` of shardings of the stage's state: optimizer moments lie with their parameters, the rest everywhere."""
+    params = sharding.param_shardings(system.abstract(), mesh, rules)
+    everywhere = NamedSharding(mesh, PartitionSpec())
+    shapes = abstract(system, stage, needs)
+    opt = {
+        group: optax.tree_utils.tree_map_params(
+            tx, lambda leaf, place: place, shapes.opt[group], params[group], transform_non_params=lambda _: everywhere
+        )
+        for group, tx in optimizers(stage).items()
+    }
+    frozen = {"llm_ref": params["llm"]} if shapes.frozen else {}
+    places: Any = everywhere  # a State of shardings, where a State of arrays is declared
+    return State(params, frozen, opt, places, places, places)

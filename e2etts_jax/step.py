@@ -1,6 +1,7 @@
 """The train step. One function for every stage: what differs between stages is data."""
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -36,21 +37,23 @@ def make_train_step(system: System, stage: Stage, terms: Mapping[str, Term]) -> 
         usage = statistics.batch_histogram(out["tokens"].ids, out["mask"], system.vocab)
         return {name: terms[name].fn(out, batch) for name in stage.all_terms}, {"usage": usage}
 
-    def objective(trained: Params, state: State, batch: Batch, dens: dict[str, jax.Array] | None):
+    def objective(
+        trained: Params, state: State, batch: Batch, dens: dict[str, jax.Array] | None
+    ) -> tuple[jax.Array, tuple[dict[str, Sum], Metrics]]:
         made, extra = sums(trained, state, batch)
-        total = sum(w * made[n].num / jnp.maximum(made[n].den if dens is None else dens[n], 1.0) for n, w in weights)
-        return total, (made, extra)
+        parts = [w * made[n].num / jnp.maximum(made[n].den if dens is None else dens[n], 1.0) for n, w in weights]
+        return jnp.sum(jnp.stack(parts)), (made, extra)
 
     weights = tuple(stage.terms.items())
     gradient = jax.value_and_grad(objective, has_aux=True)
 
-    def accumulated(trained: Params, state: State, batch: Batch):
+    def accumulated(trained: Params, state: State, batch: Batch) -> Any:
         """Exact gradient in `stage.accumulate` parts: every part divides by the counts of the whole batch."""
         parts = split(batch, stage.accumulate)
         count = jax.lax.map(lambda part: {n: s.den for n, s in sums(trained, state, part)[0].items()}, parts)
         dens = jax.tree.map(lambda x: jnp.sum(x, axis=0), count)  # the models behind the counts are dead code
 
-        def add(carry, part):
+        def add(carry: Any, part: Batch) -> tuple[Any, None]:
             return jax.tree.map(jnp.add, carry, gradient(trained, state, part, dens)), None
 
         zero = jax.tree.map(
@@ -81,14 +84,13 @@ def make_train_step(system: System, stage: Stage, terms: Mapping[str, Term]) -> 
             **statistics.usage_metrics(extra["usage"]),
             "guard/skipped": skipped,
         }
-        return state.replace(params=params, opt=opt, step=state.step + 1, skipped=skipped), metrics
+        new_state = State(params, state.frozen, opt, state.step + 1, skipped, state.key)
+        return new_state, metrics
 
     return step
 
 
-def make_eval_step(
-    system: System, stage: Stage, terms: Mapping[str, Term]
-) -> Callable[[State, Batch], dict[str, Sum]]:
+def make_eval_step(system: System, stage: Stage, terms: Mapping[str, Term]) -> Callable[[State, Batch], dict[str, Sum]]:
     """Builds `(state, batch) -> sums of the stage's terms`, nothing differentiated or updated."""
     needs = needed(stage, terms)
 
@@ -115,6 +117,6 @@ def first(parts: Batch) -> Batch:
     return jax.tree.map(lambda x: x[0], parts)
 
 
-def keep_if(condition: jax.Array, new, old):
+def keep_if(condition: jax.Array, new: Any, old: Any) -> Any:
     """`new` where the condition holds, else `old`, leaf by leaf."""
     return jax.tree.map(lambda a, b: jnp.where(condition, a, b), new, old)

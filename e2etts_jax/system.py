@@ -96,7 +96,7 @@ class System:
     def mels(
         self, wav: Float[Array, "B W"], wav_len: Int[Array, " B"]
     ) -> tuple[Float[Array, "B Mt Ft"], Float[Array, "B M F"]]:
-        """The tokenizer's mel and the (normalised) mel that the FM predicts; one computation where they are the same."""
+        """The tokenizer's mel and the mel that the FM predicts, normalised; computed once where they are the same."""
         target = log_mel(wav, self.mel, wav_len)
         heard = target if self.front_end == self.mel else log_mel(wav, self.front_end, wav_len)
         return normalize(heard, self.front_end), normalize(target, self.mel)

@@ -30,7 +30,7 @@ from e2etts_jax.types import GROUPS, Batch
 logger = logging.getLogger(__name__)
 
 # What may differ between two runs of one workdir: nothing here changes a bit of the result.
-FREE = ("log_every", "sample_every", "checkpoint_every", "keep", "max_skipped", "infer", "data.workers", "data.prefetch")
+FREE = ("log_every", "checkpoint_every", "keep", "max_skipped", "infer", "data.workers", "data.prefetch")
 
 
 class Interrupted(Exception):
@@ -72,7 +72,8 @@ def run(config: ConfigDict, workdir: str) -> None:
     claim(workdir, config)
     stop: list[int] = []
     with jax.set_mesh(mesh), nn.logical_axis_rules(rules), catch_signals(stop):
-        r = Run(config, workdir, system, terms, stages, mesh, rules, text, MetricsWriter(workdir), Sampler(config), stop)
+        writer, sampler = MetricsWriter(workdir), Sampler(config)
+        r = Run(config, workdir, system, terms, stages, mesh, rules, text, writer, sampler, stop)
         print_sizes(r)
         try:
             current, index = resume(r)
@@ -118,7 +119,7 @@ def catch_signals(stop: list[int]) -> Iterator[None]:
 
     def note(number: int, frame: Any) -> None:
         stop.append(number)
-        signal.signal(number, before[number])
+        signal.signal(number, before[signal.Signals(number)])
 
     before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -140,7 +141,7 @@ def print_sizes(r: Run) -> None:
 
 def initial(r: Run) -> Any:
     """First parameters of the run: fresh, or the last ones of another workdir."""
-    shardings = sharding.param_shardings(r.system, r.mesh, r.rules)
+    shardings = sharding.param_shardings(r.system.abstract(), r.mesh, r.rules)
     if not r.config.warm_start:
         return jax.jit(r.system.unboxed, out_shardings=shardings)(jax.random.key(r.config.seed))
     other = r.config.warm_start
@@ -149,7 +150,7 @@ def initial(r: Run) -> Any:
             names = json.load(file)["run"]
     except OSError as error:
         raise ValueError(f"warm_start: {other} is not a workdir ({error})") from None
-    abstract = sharding.abstract_state(r.system, r.stages[0], ())
+    abstract = state.abstract(r.system, r.stages[0], ())
     places = jax.tree.map(lambda a, s: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=s), abstract.params, shardings)
     for name in reversed(names):
         directory = os.path.join(other, "checkpoints", name)
@@ -161,7 +162,7 @@ def initial(r: Run) -> Any:
 def begin(r: Run, stage: Stage, params: Any) -> state.State:
     """First state of a stage: the parameters as they are, a fresh optimizer."""
     needs = step.needed(stage, r.terms)
-    shardings = sharding.state_shardings(r.system, stage, needs, r.mesh, r.rules)
+    shardings = state.shardings(r.system, stage, needs, r.mesh, r.rules)
     make = jax.jit(lambda p: state.create(p, stage, r.config.seed, needs), out_shardings=shardings)
     return make(params)
 
@@ -182,8 +183,8 @@ def resume(r: Run) -> tuple[state.State | None, int]:
         if not os.path.isdir(os.path.join(r.workdir, "checkpoints", stage.name)):
             continue
         needs = step.needed(stage, r.terms)
-        abstract = sharding.abstract_state(r.system, stage, needs)
-        shardings = sharding.state_shardings(r.system, stage, needs, r.mesh, r.rules)
+        abstract = state.abstract(r.system, stage, needs)
+        shardings = state.shardings(r.system, stage, needs, r.mesh, r.rules)
         places = jax.tree.map(lambda a, s: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=s), abstract, shardings)
         saver = checkpointer(r, stage)
         found = saver.restore(items(places))

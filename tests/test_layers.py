@@ -15,7 +15,7 @@ LAYERS: list[set[str]] = [
     {"models", "data", "features", "stages", "optim", "sharding", "metrics", "flops", "interop"},
     {"system", "forward", "losses", "state", "checkpoint", "infer"},
     {"step"},
-    {"train", "evaluate"},
+    {"samples", "train", "evaluate"},
     {"main", "aot", "synthesize", "stream"},
 ]
 

@@ -8,6 +8,7 @@ import flax.linen as nn
 import flax.struct
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int
 
 from e2etts_jax.models import layers
@@ -44,7 +45,7 @@ class Attention(nn.Module):
     heads: int
     kv_heads: int
     head_dim: int
-    dtype: jnp.dtype
+    dtype: DTypeLike
     theta: float = 1e4
     qk_norm: bool = False
     bias: bool = False
@@ -55,11 +56,11 @@ class Attention(nn.Module):
         self,
         x: Float[Array, "B T D"],
         positions: Int[Array, "B T"],
-        mask: Bool[Array, "B #T N"],
+        mask: Bool[Array, "B #T N"],  # noqa: F821
         cache: Cache | None = None,
         index: Int[Array, ""] | int = 0,
     ) -> tuple[Float[Array, "B T D"], Cache | None]:
-        """Attends where `mask` is True. With a cache, writes this call's keys at slot `index` and attends over all N."""
+        """Attends where `mask` is True. With a cache, writes keys from slot `index` on and attends over all N slots."""
         if self.heads % self.kv_heads:
             raise ValueError(f"{self.heads} query heads do not group over {self.kv_heads} key-value heads")
         batch, size, width = x.shape

@@ -7,6 +7,7 @@ import dataclasses
 
 import flax.linen as nn
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float
 
 from e2etts_jax.models import layers
@@ -33,7 +34,7 @@ class ConformerConfig:
 
 class ConvModule(nn.Module):
     config: ConformerConfig
-    dtype: jnp.dtype
+    dtype: DTypeLike
 
     @nn.compact
     def __call__(self, x: Float[Array, "B T D"], mask: Bool[Array, "B T"]) -> Float[Array, "B T D"]:
@@ -48,7 +49,7 @@ class ConvModule(nn.Module):
 
 class FeedForward(nn.Module):
     config: ConformerConfig
-    dtype: jnp.dtype
+    dtype: DTypeLike
 
     @nn.compact
     def __call__(self, x: Float[Array, "B T D"]) -> Float[Array, "B T D"]:
@@ -60,7 +61,7 @@ class FeedForward(nn.Module):
 
 class ConformerBlock(nn.Module):
     config: ConformerConfig
-    dtype: jnp.dtype
+    dtype: DTypeLike
 
     @nn.compact
     def __call__(self, x: Float[Array, "B T D"], mask: Bool[Array, "B T"]) -> tuple[Float[Array, "B T D"], None]:
@@ -80,7 +81,7 @@ class Conformer(nn.Module):
     """A stack of blocks, scanned: parameters have a leading `layers` axis and the program holds one block."""
 
     config: ConformerConfig
-    dtype: jnp.dtype
+    dtype: DTypeLike
 
     @nn.compact
     def __call__(self, x: Float[Array, "B T D"], mask: Bool[Array, "B T"]) -> Float[Array, "B T D"]:

@@ -9,6 +9,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float
 
 from e2etts_jax.models import layers
@@ -60,7 +61,7 @@ class DiTBlock(nn.Module):
     """Attention and feed-forward, each scaled, shifted and gated by the time embedding (adaLN-zero, Peebles & Xie)."""
 
     config: FlowConfig
-    dtype: jnp.dtype
+    dtype: DTypeLike
 
     @nn.compact
     def __call__(
@@ -93,7 +94,7 @@ class FlowModel(nn.Module):
     config: FlowConfig
     mels: int
     frames_per_token: int
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     def setup(self) -> None:
         c = self.config

@@ -1,6 +1,7 @@
 """Autoregressive decoding of speech tokens as one compiled loop with a key-value cache."""
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -20,8 +21,8 @@ class Sampling:
       temperature: 0 = greedy.
       top_p, top_k: nucleus and its largest size; top_k 0 = the plain softmax.
       min_ratio, max_ratio: shortest and longest speech, in tokens per text token.
-      repetition: largest share of the last 10 tokens that an id may already have; above it, it is masked and redrawn from
-        the whole softmax. 0 = any recurrence counts, 1 = never.
+      repetition: largest share of the last 10 tokens that an id may already have; above it, it is masked and redrawn
+        from the whole softmax. 0 = any recurrence counts, 1 = never.
     """
 
     temperature: float = 1.0
@@ -37,7 +38,7 @@ class Sampling:
 
 
 def draw(
-    key: PRNGKeyArray, logits: Float[Array, "V1"], recent: Int[Array, " R"], sampling: Sampling
+    key: PRNGKeyArray, logits: Float[Array, " V1"], recent: Int[Array, " R"], sampling: Sampling
 ) -> Int[Array, ""]:
     """Draws one id; `recent` holds the last ids, -1 where there is none yet."""
     if sampling.temperature == 0:
@@ -83,14 +84,16 @@ def generate(
     shortest = jnp.minimum(jnp.floor(sampling.min_ratio * text_len).astype(jnp.int32), longest)
     eos = model.vocab
 
-    def cond(state) -> Bool[Array, ""]:
+    def cond(state: Any) -> Bool[Array, ""]:
         return (state[0] < max_tokens) & ~jnp.all(state[-1])
 
-    def body(state):
+    def body(state: Any) -> Any:
         step, hidden, cache, seen, ids, recent, length, done = state
         logits = model.apply(variables, hidden[:, None], table, method=LLM.logits)[:, 0]
         logits = logits.at[:, eos].add(jnp.where(step < shortest, NEVER, 0.0))
-        token = jax.vmap(lambda k, row, last: draw(jax.random.fold_in(k, step), row, last, sampling))(keys, logits, recent)
+        token = jax.vmap(lambda k, row, last: draw(jax.random.fold_in(k, step), row, last, sampling))(
+            keys, logits, recent
+        )
         done = done | (token == eos) | (step >= longest)
         token = jnp.where(done, 0, token)
         length = jnp.where(done, length, step + 1)

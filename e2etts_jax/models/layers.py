@@ -1,14 +1,17 @@
 """Small parts shared by the models. Every parameter carries logical axis names; `sharding.py` maps them to the mesh."""
 
 from collections.abc import Callable
+from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float
 
 Initializer = Callable[..., jax.Array]
 lecun = nn.initializers.lecun_normal()
+zeros = nn.initializers.zeros_init()
 
 
 def _settle(g: jax.Array) -> jax.Array:
@@ -68,9 +71,10 @@ class Dense(nn.Module):
 
     features: int
     axes: tuple[str, str]
-    dtype: jnp.dtype
+    dtype: DTypeLike
     bias: bool = True
     init: Initializer = lecun
+    bias_init: Initializer = zeros
 
     @nn.compact
     def __call__(self, x: Float[Array, "*b D"]) -> Float[Array, "*b F"]:
@@ -80,7 +84,7 @@ class Dense(nn.Module):
         flat = x.astype(self.dtype).reshape((-1, *x.shape[-2:]) if x.ndim > 1 else (1, 1, -1))
         out = matmul(flat, kernel).reshape(*lead, self.features)
         if self.bias:
-            bias_init = nn.with_logical_partitioning(nn.initializers.zeros_init(), (self.axes[1],))
+            bias_init = nn.with_logical_partitioning(self.bias_init, (self.axes[1],))
             bias = self.param("bias", bias_init, (self.features,)).astype(self.dtype)
             out = out + bias.reshape((1,) * (out.ndim - 1) + (-1,))
         return out
@@ -90,19 +94,20 @@ def dense(
     features: int,
     axes: tuple[str, str],
     *,
-    dtype: jnp.dtype,
+    dtype: DTypeLike,
     name: str | None = None,
     bias: bool = True,
     init: Initializer = lecun,
+    bias_init: Initializer = zeros,
 ) -> Dense:
     """Linear layer whose kernel has logical axes `(in, out)`."""
-    return Dense(features, axes, dtype, bias, init, name=name)
+    return Dense(features, axes, dtype, bias, init, bias_init, name=name)
 
 
 class RMSNorm(nn.Module):
     """`x / rms(x) * scale` in fp32, result in `dtype` (Qwen3's)."""
 
-    dtype: jnp.dtype
+    dtype: DTypeLike
     eps: float = 1e-6
 
     @nn.compact
@@ -114,7 +119,7 @@ class RMSNorm(nn.Module):
         return (x * scale.reshape((1,) * (x.ndim - 1) + (-1,))).astype(self.dtype)
 
 
-def layer_norm(dtype: jnp.dtype, *, affine: bool = True, name: str | None = None) -> nn.LayerNorm:
+def layer_norm(dtype: DTypeLike, *, affine: bool = True, name: str | None = None) -> nn.LayerNorm:
     """LayerNorm with statistics in fp32."""
     return nn.LayerNorm(
         epsilon=1e-6,
@@ -140,7 +145,7 @@ class DepthwiseConv(nn.Module):
     """
 
     kernel: int
-    dtype: jnp.dtype
+    dtype: DTypeLike
 
     @nn.compact
     def __call__(self, x: Float[Array, "B T D"]) -> Float[Array, "B T D"]:
@@ -162,7 +167,7 @@ class Subsample(nn.Module):
     """
 
     features: int
-    dtype: jnp.dtype
+    dtype: DTypeLike
 
     @nn.compact
     def __call__(self, x: Float[Array, "B M F"], mask: Bool[Array, "B M"]) -> Float[Array, "B M2 D"]:
@@ -181,7 +186,7 @@ def masked_mean(x: Float[Array, "B T D"], mask: Bool[Array, "B T"]) -> Float[Arr
     return jnp.sum(x.astype(jnp.float32) * weight, axis=1) / jnp.maximum(jnp.sum(weight, axis=1), 1.0)
 
 
-def stack(block: type[nn.Module], config, broadcast: int = 1, carry_cache: bool = False) -> type[nn.Module]:
+def stack(block: type[nn.Module], config: Any, broadcast: int = 1, carry_cache: bool = False) -> type[nn.Module]:
     """`nn.scan` of a block over its layers, rematerialised if the config says so.
 
     Args:
@@ -201,4 +206,3 @@ def stack(block: type[nn.Module], config, broadcast: int = 1, carry_cache: bool 
         unroll=min(config.unroll, config.layers),
         metadata_params={nn.PARTITION_NAME: "layers"},
     )
-

@@ -10,38 +10,29 @@ import dataclasses
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int
 
 from e2etts_jax.models import layers
 from e2etts_jax.models.attention import Cache
-from e2etts_jax.models.qwen3 import Decoder
+from e2etts_jax.models.qwen3 import Decoder, DecoderConfig
 
 ADAPTERS = ("linear", "mlp", "table")
 SOS, TASK, EOS, FILL = range(4)  # rows of the control table; FILL is reserved for interleaved streaming
 
 
 @dataclasses.dataclass(frozen=True)
-class LLMConfig:
-    """Size, and how the codebook is tied.
+class LLMConfig(DecoderConfig):
+    """The decoder's size, and how the codebook is tied.
 
     Attributes:
       adapter: `linear` (rank 8 logits: cannot prefer a middle level), `mlp`, or `table` (own rows, not tied).
       embed_std: scale of the text and control embeddings at the start.
     """
 
-    layers: int = 6
-    width: int = 256
-    heads: int = 4
-    kv_heads: int = 2
-    head_dim: int = 64
-    ff: int = 768
-    rope_theta: float = 1e6
-    rms_eps: float = 1e-6
     adapter: str = "mlp"
     adapter_width: int = 512
     embed_std: float = 1.0
-    remat: bool = False
-    unroll: int = 1
 
     def __post_init__(self) -> None:
         if self.adapter not in ADAPTERS:
@@ -53,7 +44,7 @@ class SpeechTable(nn.Module):
 
     config: LLMConfig
     vocab: int
-    dtype: jnp.dtype
+    dtype: DTypeLike
 
     def setup(self) -> None:
         c = self.config
@@ -84,7 +75,7 @@ class LLM(nn.Module):
     config: LLMConfig
     text_vocab: int
     vocab: int
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     def setup(self) -> None:
         c = self.config
@@ -109,7 +100,7 @@ class LLM(nn.Module):
         return layers.constrain(scores, "batch", "time", "vocab_act")
 
     def prefix(self, text: Int[Array, "B S"], text_len: Int[Array, " B"]) -> tuple[jax.Array, jax.Array, jax.Array]:
-        """`[sos] text [task]`: embeddings [B, S+2, D], positions and mask [B, S+2]. Padding stays between text and task."""
+        """`[sos] text [task]`: embeddings [B, S+2, D], positions and mask [B, S+2]; padding lies before the task."""
         batch, size = text.shape
         ends = jnp.broadcast_to(self.control[None, None], (batch, 1, *self.control.shape)).astype(self.dtype)
         words = jnp.take(self.text_embed, text, axis=0).astype(self.dtype)

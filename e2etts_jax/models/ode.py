@@ -23,11 +23,12 @@ def euler(field: Field, start: Float[Array, "..."], times: np.ndarray, *, remat:
     One scan, so the program holds a single copy of the field. With `remat` the field is recomputed in the backward pass
     and memory stays that of one step however many are unrolled.
     """
-    times = jnp.asarray(times, jnp.float32)
 
     def step(x, span):
         t, dt = span
         return x + dt * field(x, t), None
 
     body = jax.checkpoint(step) if remat else step
-    return jax.lax.scan(body, start, (times[:-1], jnp.diff(times)))[0]
+    return jax.lax.scan(body, start, (jnp.asarray(times[:-1], jnp.float32), jnp.asarray(np.diff(times), jnp.float32)))[
+        0
+    ]

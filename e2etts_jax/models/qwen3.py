@@ -1,18 +1,36 @@
 """Decoder in the shape of Qwen3: pre-RMSNorm, q/k-norm, rotary positions, grouped queries, SwiGLU."""
 
+import dataclasses
+
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int
 
 from e2etts_jax.models import layers
 from e2etts_jax.models.attention import Attention, Cache
 
 
+@dataclasses.dataclass(frozen=True)
+class DecoderConfig:
+    """Size of the stack; the defaults are those of `:tiny`."""
+
+    layers: int = 6
+    width: int = 256
+    heads: int = 4
+    kv_heads: int = 2
+    head_dim: int = 64
+    ff: int = 768
+    rope_theta: float = 1e6
+    rms_eps: float = 1e-6
+    remat: bool = False
+    unroll: int = 1
+
+
 class SwiGLU(nn.Module):
     width: int
     ff: int
-    dtype: jnp.dtype
+    dtype: DTypeLike
 
     @nn.compact
     def __call__(self, x: Float[Array, "B L D"]) -> Float[Array, "B L D"]:
@@ -23,10 +41,10 @@ class SwiGLU(nn.Module):
 
 
 class DecoderBlock(nn.Module):
-    """One layer. `config` is an `llm.LLMConfig` (or anything with its size fields)."""
+    """One layer."""
 
-    config: "LLMConfig"  # noqa: F821  (llm.py imports this module)
-    dtype: jnp.dtype
+    config: DecoderConfig
+    dtype: DTypeLike
 
     @nn.compact
     def __call__(
@@ -39,7 +57,14 @@ class DecoderBlock(nn.Module):
     ) -> tuple[Float[Array, "B L D"], Cache | None]:
         c = self.config
         attention = Attention(
-            c.heads, c.kv_heads, c.head_dim, self.dtype, theta=c.rope_theta, qk_norm=True, eps=c.rms_eps, name="attention"
+            c.heads,
+            c.kv_heads,
+            c.head_dim,
+            self.dtype,
+            theta=c.rope_theta,
+            qk_norm=True,
+            eps=c.rms_eps,
+            name="attention",
         )
         normed = layers.RMSNorm(self.dtype, c.rms_eps, name="attention_norm")(x)
         out, cache = attention(normed, positions, mask, cache, index)
@@ -52,8 +77,8 @@ class DecoderBlock(nn.Module):
 class Decoder(nn.Module):
     """The stack and its final norm: embeddings in, hidden states out."""
 
-    config: "LLMConfig"  # noqa: F821
-    dtype: jnp.dtype
+    config: DecoderConfig
+    dtype: DTypeLike
 
     @nn.compact
     def __call__(

@@ -1,9 +1,10 @@
-"""Reward model: the second half of the recogniser's Conformer, reading `q`, with one head per thing it must recognise."""
+"""Reward model: the second half of the recogniser's Conformer, reading `q`, with a head per thing to recognise."""
 
 import dataclasses
 
 import flax.linen as nn
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float
 
 from e2etts_jax.models import layers
@@ -41,7 +42,7 @@ class RewardModel(nn.Module):
 
     config: RewardConfig
     text_vocab: int
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, q: Float[Array, "B T Dq"], mask: Bool[Array, "B T"]) -> dict[str, Float[Array, "B ..."]]:

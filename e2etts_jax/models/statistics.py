@@ -10,7 +10,7 @@ def batch_histogram(ids: Int[Array, "B T"], mask: Bool[Array, "B T"], vocab: int
 
 
 def usage_metrics(histogram: Float[Array, " V"]) -> dict[str, Float[Array, ""]]:
-    """`tokens/used`: distinct codes; `tokens/entropy`: plug-in entropy in bits; both of one batch, so bounded by its size."""
+    """Distinct codes and plug-in entropy in bits, of one batch and so bounded by its size."""
     share = histogram / jnp.maximum(jnp.sum(histogram), 1.0)
     entropy = -jnp.sum(jnp.where(share > 0, share * jnp.log2(jnp.where(share > 0, share, 1.0)), 0.0))
     return {"tokens/used": jnp.sum(histogram > 0).astype(jnp.float32), "tokens/entropy": entropy}

@@ -5,6 +5,7 @@ import dataclasses
 import flax.linen as nn
 import flax.struct
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int
 
 from e2etts_jax.models import fsq, layers
@@ -61,18 +62,18 @@ class Tokenizer(nn.Module):
     """Log-mel to tokens. `up` is linear, so that a mixture of codes maps to the mixture of their `q`."""
 
     config: TokenizerConfig
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     def setup(self) -> None:
         c = self.config
         self.subsample = [layers.Subsample(c.width, self.dtype) for _ in range(c.halvings)]
         self.encoder = Conformer(c.conformer, self.dtype)
         self.down = layers.dense(c.dims, ("embed", "code"), dtype=jnp.float32)
-        self.up = layers.dense(c.q_width, ("code", "q"), dtype=jnp.float32)
+        # without a bias the code of eight zeros is q = 0, where the norms of all that read q have gradients of 1000
+        off_zero = nn.initializers.normal(0.5)
+        self.up = layers.dense(c.q_width, ("code", "q"), dtype=jnp.float32, bias_init=off_zero)
 
-    def __call__(
-        self, mel: Float[Array, "B M F"], mel_mask: Bool[Array, "B M"], *, quantize: bool = True
-    ) -> Tokens:
+    def __call__(self, mel: Float[Array, "B M F"], mel_mask: Bool[Array, "B M"], *, quantize: bool = True) -> Tokens:
         """Encodes; with `quantize=False` (warm-up) `q` is made from the bounded code before rounding."""
         x = mel.astype(self.dtype) * mel_mask[..., None].astype(self.dtype)
         mask = mel_mask
