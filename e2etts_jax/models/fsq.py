@@ -42,11 +42,12 @@ def ids(codes: Float[Array, "*b Q"], levels: int = 3) -> Int[Array, "*b"]:
     """Token id of each code. Raises nothing: a continuous code gets the id of its nearest level."""
     half = _check(levels)
     digits = jnp.round(jax.lax.stop_gradient(codes) * half).astype(jnp.int32) + half
-    return jnp.sum(digits * levels ** jnp.arange(codes.shape[-1]), axis=-1)
+    return digits @ levels ** jnp.arange(codes.shape[-1])
 
 
 def codes(token_ids: Int[Array, "*b"], dims: int, levels: int = 3) -> Float[Array, "*b Q"]:
     """Inverse of `ids`."""
     half = _check(levels)
-    digits = token_ids[..., None] // levels ** jnp.arange(dims) % levels
+    powers = (levels ** jnp.arange(dims)).reshape((1,) * token_ids.ndim + (dims,))
+    digits = token_ids[..., None] // powers % levels
     return (digits - half).astype(jnp.float32) / half
