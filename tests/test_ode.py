@@ -43,7 +43,7 @@ def test_remat_changes_no_value_and_no_gradient() -> None:
 
 
 def test_remat_keeps_only_the_points_of_the_path() -> None:
-    """What the backward pass keeps of each step: with remat one array the size of `x`, without it the field's insides."""
+    """What the backward pass keeps of each step: with remat one array like `x`, without it the field's insides."""
     steps, size = 5, 7
 
     def kept(remat: bool) -> int:

@@ -61,6 +61,7 @@ def test_draws_are_as_frequent_as_the_softmax_says() -> None:
 
 
 def test_half_precision_logits_are_relaxed_in_single() -> None:
-    out = gumbel_softmax(LOGITS.astype(jnp.bfloat16), jnp.zeros(CLASSES), 1.0, hard=False)
+    half = jnp.bfloat16
+    out = gumbel_softmax(LOGITS.astype(half), jnp.zeros(CLASSES, half), 1.0, hard=False)
     assert out.dtype == jnp.float32
     assert float(out.sum()) == pytest.approx(1.0, abs=1e-6)
