@@ -200,6 +200,16 @@ def test_repeats_are_redrawn_until_the_window_forgets() -> None:
     assert rows[0] == [2 if step % (REPETITION_WINDOW + 1) == 0 else 3 for step in range(30)]
 
 
+def test_every_step_and_row_draws_anew() -> None:
+    """Six equally likely tokens, never the end: over 200 steps each comes about as often."""
+    model: Any = Script(np.tile([0.0] * 6 + [-60.0], (2, 201, 1)))
+    plain, text, lens = Sampling(top_k=0, repetition=1.0), jnp.ones((2, 9), jnp.int32), jnp.full(2, 100)
+    ids, _ = jax.jit(lambda k: generate(model, {}, text, lens, jnp.zeros((6, 2)), k, 200, plain))(keys(2))
+    for row in np.asarray(ids):
+        assert_close(np.bincount(row, minlength=6) / 200, np.full(6, 1 / 6), 200)
+    assert np.mean(np.asarray(ids)[0] == np.asarray(ids)[1]) < 0.5
+
+
 # --- one draw ---------------------------------------------------------------------------------------------------------
 
 SHARE = np.array([0.45, 0.3, 0.15, 0.08, 0.02])
