@@ -3,7 +3,6 @@
 import base64
 import html
 import io
-import math
 from collections.abc import Sequence
 
 import matplotlib.image
@@ -43,19 +42,11 @@ def curve_svg(title: str, steps: Sequence[int], values: Sequence[float]) -> str:
     return (
         f'<svg class="curve" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{html.escape(title)}">'
         f'<text x="{LEFT}" y="13" class="title">{html.escape(title)}</text>'
-        f'<text x="{WIDTH - 8}" y="13" class="last" text-anchor="end">{_short(values[-1])}</text>'
+        f'<text x="{WIDTH - 8}" y="13" class="last" text-anchor="end">{values[-1]:.3g}</text>'
         f'<path d="M{LEFT} {TOP}V{floor}H{WIDTH - 8}" class="axis"/>'
-        f'<text x="{LEFT - 5}" y="{TOP + 8}" text-anchor="end">{_short(high)}</text>'
-        f'<text x="{LEFT - 5}" y="{floor}" text-anchor="end">{_short(low)}</text>'
+        f'<text x="{LEFT - 5}" y="{TOP + 8}" text-anchor="end">{high:.3g}</text>'
+        f'<text x="{LEFT - 5}" y="{floor}" text-anchor="end">{low:.3g}</text>'
         f'<text x="{LEFT}" y="{HEIGHT - 7}">0</text>'
         f'<text x="{WIDTH - 8}" y="{HEIGHT - 7}" text-anchor="end">step {max(steps)}</text>'
         f'<polyline points="{points}" class="line"/></svg>'
     )
-
-
-def _short(value: float) -> str:
-    """Three significant digits."""
-    if value == 0:
-        return "0"
-    digits = max(0, 2 - math.floor(math.log10(abs(value))))
-    return f"{value:.{min(digits, 5)}f}"

@@ -31,6 +31,7 @@ th, td { padding: .45rem .8rem .45rem 0; text-align: left; vertical-align: basel
 th, td { border-bottom: 1px solid var(--line); }
 th { font-weight: 600; font-size: .85rem; color: var(--soft); border-bottom-color: var(--ink); }
 td.n, th.n { text-align: right; padding-right: 1.2rem; white-space: nowrap; }
+table.wide .soft { display: block; font-size: .85em; }
 tr.key td { background: var(--tint); }
 .facts { display: flex; flex-wrap: wrap; gap: 1.2rem 2.6rem; margin: 1.4rem 0; }
 .facts div { min-width: 6.5rem; }
@@ -112,7 +113,7 @@ difference to copy synthesis.
 {%- if f.stages %}
 
 <h2>Stages</h2>
-<table>
+<table class="wide">
 <tr><th rowspan="2">stage</th>
 {%- for c in judged %}<th class="n" colspan="{{ f.recognizers|length }}">{{ c }}</th>{% endfor %}
 <th class="n" rowspan="2">reward model</th><th class="n" rowspan="2">bits a token</th>

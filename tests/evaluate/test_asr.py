@@ -54,6 +54,20 @@ def test_cache_is_by_content_and_rate(tmp_path):
     assert counter.heard == 5
 
 
+def test_cache_keeps_what_another_run_added(tmp_path):
+    a, b = np.zeros(3, np.float32), np.ones(4, np.float32)
+
+    class Interrupted(Counter):
+        def transcribe(self, wavs, rate):
+            asr.Cached(Counter(), tmp_path).transcribe([b], rate)  # the other run writes while this one listens
+            return super().transcribe(wavs, rate)
+
+    asr.Cached(Interrupted(), tmp_path).transcribe([a], 8000)
+    later = Counter()
+    asr.Cached(later, tmp_path).transcribe([a, b], 8000)
+    assert later.heard == 0
+
+
 def test_broken_cache_is_replaced(tmp_path):
     (tmp_path / "counter-1.json").write_text("{broken")
     assert asr.Cached(Counter(), tmp_path).transcribe([np.zeros(2)], 8000) == ["2 at 8000"]

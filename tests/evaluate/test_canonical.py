@@ -44,6 +44,7 @@ SAME = {
     "one hundred": ["100", "a hundred", "100."],
     "two hundred three thousand": ["203,000"],
     "one hundred three hundred": ["100 300", "100, 300"],
+    "one thousand two thousand": ["1000 2000", "1,000, 2,000"],
     "twenty three thousand six hundred thirty nine": ["23,639", "23 thousand 639", "23639"],
     "fifteen hundred": ["1,500", "one thousand five hundred", "1500"],
     "two thousand ten": ["2010", "2,010", "twenty ten"],
