@@ -60,6 +60,7 @@ def get_config() -> ConfigDict:
     c.model.tokenizer.dims = 8  # FSQ: 3^8 = 6561 codes
     c.model.tokenizer.levels = 3
     c.model.tokenizer.q_width = 64  # width of the shared representation q
+    c.model.tokenizer.standardize = True  # zero mean, unit variance over the clip before FSQ: no collapse of the codes
     c.model.tokenizer.remat = False  # recompute activations in the backward pass
     c.model.tokenizer.unroll = 1  # layers per iteration of the layer scan
     c.model.rm = ConfigDict()

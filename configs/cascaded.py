@@ -22,7 +22,7 @@ def get_config(arg: str = "tiny") -> ConfigDict:
         batch_size=r.batch_size,
         train=("tokenizer", "rm"),
         terms={"rm_ctc": 1.0, "rm_spk": 1.0},
-        lr={"tokenizer": r.lr, "rm": r.lr},
+        lr={"tokenizer": r.tokenizer_lr, "rm": r.tokenizer_lr},
         optimizer={"warmup": r.warmup},
     )
     c.stages.parts = base.stage(

@@ -21,7 +21,7 @@ def get_config(arg: str = "tiny") -> ConfigDict:
         batch_size=r.batch_size,
         train=("tokenizer", "llm", "fm", "rm"),
         terms={"lm_ce": 0.1, "rm_ctc": 1.0, "rm_spk": 1.0, "flow_match": 1.0},
-        lr={"tokenizer": r.lr, "llm": r.lr, "fm": r.lr, "rm": r.lr},
+        lr={"tokenizer": r.tokenizer_lr, "llm": r.lr, "fm": r.lr, "rm": r.tokenizer_lr},
         optimizer={"warmup": r.warmup},
         plan={"fm_crop_tokens": r.crop},
     )

@@ -16,6 +16,7 @@ class Recipe:
     chain_steps: int
     batch_size: int
     lr: float
+    tokenizer_lr: float  # of tokenizer and RM in the first stage
     tune_lr: float
     chain_lr: float
     warmup: int
@@ -23,9 +24,9 @@ class Recipe:
 
 
 RECIPES = {
-    "tiny": Recipe(450, 1100, 60, 16, 1e-3, 1e-3, 5e-5, 40, 32),
-    "small": Recipe(20_000, 20_000, 2_000, 32, 4e-4, 2e-4, 1e-5, 1_000, 128),
-    "base": Recipe(400_000, 200_000, 20_000, 1024, 1e-4, 1e-5, 1e-5, 25_000, 0),  # the paper's rates and warm-up
+    "tiny": Recipe(500, 1100, 60, 16, 1e-3, 6e-4, 1e-3, 5e-5, 40, 32),
+    "small": Recipe(20_000, 20_000, 2_000, 32, 4e-4, 2e-4, 2e-4, 1e-5, 1_000, 128),
+    "base": Recipe(400_000, 200_000, 20_000, 1024, 1e-4, 1e-4, 1e-5, 1e-5, 25_000, 0),  # the paper's rates and warm-up
 }
 
 

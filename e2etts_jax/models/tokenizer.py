@@ -4,6 +4,7 @@ import dataclasses
 
 import flax.linen as nn
 import flax.struct
+import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int
@@ -20,6 +21,7 @@ class TokenizerConfig:
       halvings: stride-2 convolutions; mel frames per token = 2^halvings.
       dims, levels: FSQ; vocabulary = levels^dims.
       q_width: width of the shared representation `q`.
+      standardize: give every dimension zero mean and unit variance over the clip before it is quantised.
     """
 
     layers: int = 4
@@ -31,6 +33,7 @@ class TokenizerConfig:
     dims: int = 8
     levels: int = 3
     q_width: int = 64
+    standardize: bool = True
     remat: bool = False
     unroll: int = 1
 
@@ -58,6 +61,17 @@ class Tokens:
     ids: Int[Array, "B T"]
 
 
+def standardize(z: Float[Array, "B T Q"], mask: Bool[Array, "B T"]) -> Float[Array, "B T Q"]:
+    """Zero mean and unit variance of every dimension over the valid frames of a clip.
+
+    Early losses (CTC's blanks, one speaker) push all frames the same way; without this they drive every code into the same
+    saturated corner of the tanh, where its gradient is nearly zero.
+    """
+    mean = layers.masked_mean(z, mask)[:, None]
+    variance = layers.masked_mean(jnp.square(z - mean), mask)[:, None]
+    return (z - mean) * jax.lax.rsqrt(variance + 0.01)
+
+
 class Tokenizer(nn.Module):
     """Log-mel to tokens. `up` is linear, so that a mixture of codes maps to the mixture of their `q`."""
 
@@ -80,6 +94,8 @@ class Tokenizer(nn.Module):
         for half in self.subsample:
             x, mask = half(x, mask), mask[:, 0::2]
         z = self.down(self.encoder(x, mask))
+        if self.config.standardize:
+            z = standardize(z, mask)
         make = fsq.quantize if quantize else fsq.bound
         codes = make(z, self.config.levels) * mask[..., None].astype(jnp.float32)
         return Tokens(self.up(codes) * mask[..., None].astype(jnp.float32), codes, fsq.ids(codes, self.config.levels))
