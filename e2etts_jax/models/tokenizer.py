@@ -64,8 +64,8 @@ class Tokens:
 def standardize(z: Float[Array, "B T Q"], mask: Bool[Array, "B T"]) -> Float[Array, "B T Q"]:
     """Zero mean and unit variance of every dimension over the valid frames of a clip.
 
-    Early losses (CTC's blanks, one speaker) push all frames the same way; without this they drive every code into the same
-    saturated corner of the tanh, where its gradient is nearly zero.
+    Early losses (CTC's blanks, one speaker) push all frames the same way; without this they drive every code into the
+    same saturated corner of the tanh, where its gradient is nearly zero.
     """
     mean = layers.masked_mean(z, mask)[:, None]
     variance = layers.masked_mean(jnp.square(z - mean), mask)[:, None]
