@@ -118,7 +118,7 @@ def log_mel(wav: Float[Array, "B W"], cfg: MelConfig, wav_len: Int[Array, " B"] 
     re, im = jnp.split(product(frames, jnp.asarray(basis, jnp.float32)), 2, axis=-1)
     spectrum = re**2 + im**2
     if cfg.power == 1.0:
-        audible = spectrum > TINY_POWER
+        audible = ~(spectrum <= TINY_POWER)  # so that NaN stays NaN and the step can refuse it
         spectrum = jnp.where(audible, jnp.sqrt(jnp.where(audible, spectrum, 1.0)), 0.0)
     mel = jnp.maximum(product(spectrum, jnp.asarray(filters[:bins])), cfg.floor)
     if cfg.scale == "ln":
