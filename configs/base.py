@@ -93,6 +93,7 @@ def get_config() -> ConfigDict:
     c.model.fm.width = 256
     c.model.fm.heads = 4
     c.model.fm.ff = 768
+    c.model.fm.predict = "mel"  # network output: velocity, or the clean mel from which it follows
     c.model.fm.patch = 2  # mel frames a DiT position holds; 1 as in CosyVoice 3
     c.model.fm.look_ahead = 3  # tokens on each side that condition a token's frames
     c.model.fm.drop = 0.2  # share of rows without condition, speaker and prompt (classifier-free guidance)

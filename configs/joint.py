@@ -20,10 +20,10 @@ def get_config(arg: str = "tiny") -> ConfigDict:
         steps=r.joint_steps,
         batch_size=r.batch_size,
         train=("tokenizer", "llm", "fm", "rm"),
-        terms={"lm_ce": 0.1, "rm_ctc": 1.0, "rm_spk": 1.0, "flow_match": 1.0},
+        terms={"lm_ce": 0.1, "rm_ctc": 1.0, "rm_spk": 1.0, "flow_match": 1.0, "recon_mel": 1.0},
         lr={"tokenizer": r.tokenizer_lr, "llm": r.lr, "fm": r.lr, "rm": r.tokenizer_lr},
         optimizer={"warmup": r.warmup},
-        plan={"fm_crop_tokens": r.crop},
+        plan={"fm_crop_tokens": r.crop, "fm_unroll_steps": r.unroll},
     )
     c.stages.tune = base.stage(
         steps=r.tune_steps,

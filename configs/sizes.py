@@ -21,12 +21,13 @@ class Recipe:
     chain_lr: float
     warmup: int
     crop: int  # tokens of each clip that the FM trains on
+    unroll: int  # solver steps unrolled for recon_mel in the first stage
 
 
 RECIPES = {
-    "tiny": Recipe(500, 1100, 60, 16, 1e-3, 6e-4, 1e-3, 5e-5, 40, 32),
-    "small": Recipe(20_000, 20_000, 2_000, 32, 4e-4, 2e-4, 2e-4, 1e-5, 1_000, 128),
-    "base": Recipe(400_000, 200_000, 20_000, 1024, 1e-4, 1e-4, 1e-5, 1e-5, 25_000, 0),  # the paper's rates and warm-up
+    "tiny": Recipe(450, 700, 60, 16, 1e-3, 6e-4, 1e-3, 5e-5, 40, 32, 1),
+    "small": Recipe(20_000, 20_000, 2_000, 32, 4e-4, 2e-4, 2e-4, 1e-5, 1_000, 128, 2),
+    "base": Recipe(400_000, 200_000, 20_000, 1024, 1e-4, 1e-4, 1e-5, 1e-5, 25_000, 0, 2),  # the paper's rates and warm-up
 }
 
 
@@ -69,6 +70,7 @@ def _base(c: ConfigDict) -> None:
     m.rope_theta, m.adapter_width = 1e6, 1024
     f = c.model.fm
     f.layers, f.width, f.heads, f.ff, f.patch = 26, 1024, 16, 4096, 1
+    f.predict = "velocity"
     for part in (c.model.tokenizer, c.model.rm, m, f):
         part.remat = True
     c.infer.max_tokens = 750

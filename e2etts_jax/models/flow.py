@@ -16,6 +16,8 @@ from e2etts_jax.models import layers
 from e2etts_jax.models.attention import Attention
 
 SIGMA = 1e-6
+PREDICTS = ("velocity", "mel")
+LEAST_NOISE = 0.1  # below this share of noise a predicted mel no longer divides by it
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,6 +25,8 @@ class FlowConfig:
     """Size and conditioning.
 
     Attributes:
+      predict: what the network puts out: the `velocity`, or the clean `mel`, from which the velocity follows. The mel is
+        nearly a function of the tokens, the velocity carries all the noise through the network's width.
       patch: mel frames a DiT position holds; 1 as in CosyVoice 3, more for CPUs (divides frames per token).
       look_ahead: tokens on each side that condition a token's frames.
       drop: probability that condition, speaker and prompt are dropped together (classifier-free guidance).
@@ -35,6 +39,7 @@ class FlowConfig:
     width: int = 256
     heads: int = 4
     ff: int = 1024
+    predict: str = "mel"
     patch: int = 2
     look_ahead: int = 3
     drop: float = 0.2
@@ -48,6 +53,8 @@ class FlowConfig:
     def __post_init__(self) -> None:
         if self.width % self.heads:
             raise ValueError(f"DiT width {self.width} is not a multiple of its {self.heads} heads")
+        if self.predict not in PREDICTS:
+            raise ValueError(f"fm.predict={self.predict!r} is not one of {', '.join(PREDICTS)}")
 
 
 def time_embedding(t: Float[Array, " B"], dims: int = 256) -> Float[Array, "B dims"]:
@@ -166,8 +173,11 @@ class FlowModel(nn.Module):
         position_mask = jnp.repeat(mask, self.frames_per_token // c.patch, axis=1)
         x, _ = self.blocks(x, time, position_mask)
         shift, scale = jnp.split(self.final_modulation(time)[:, None, :], 2, axis=-1)
-        x = self.mel_out(self.final_norm(x) * (1 + scale) + shift)
-        return x.reshape(batch, frames, self.mels)
+        x = self.mel_out(self.final_norm(x) * (1 + scale) + shift).reshape(batch, frames, self.mels)
+        if c.predict == "velocity":
+            return x
+        left = jnp.maximum(1.0 - (1.0 - SIGMA) * t.astype(jnp.float32), LEAST_NOISE)
+        return (x - (1.0 - SIGMA) * noisy.astype(jnp.float32)) / left[:, None, None]
 
     def __call__(self, noisy, t, tokens, prompt, prompt_mask, speaker, keep, mask, hidden=None):
         """Touches every parameter once, for initialisation."""
