@@ -25,9 +25,46 @@ class Recipe:
 
 
 RECIPES = {
-    "tiny": Recipe(450, 700, 60, 16, 1e-3, 6e-4, 1e-3, 5e-5, 40, 32, 1),
-    "small": Recipe(20_000, 20_000, 2_000, 32, 4e-4, 2e-4, 2e-4, 1e-5, 1_000, 128, 2),
-    "base": Recipe(400_000, 200_000, 20_000, 1024, 1e-4, 1e-4, 1e-5, 1e-5, 25_000, 0, 2),  # the paper's rates and warm-up
+    "tiny": Recipe(
+        joint_steps=450,
+        tune_steps=700,
+        chain_steps=60,
+        batch_size=16,
+        lr=1e-3,
+        tokenizer_lr=6e-4,
+        tune_lr=1e-3,
+        chain_lr=5e-5,
+        warmup=40,
+        crop=32,
+        unroll=1,
+    ),
+    "small": Recipe(
+        joint_steps=20_000,
+        tune_steps=20_000,
+        chain_steps=2_000,
+        batch_size=32,
+        lr=4e-4,
+        tokenizer_lr=2e-4,
+        tune_lr=2e-4,
+        chain_lr=1e-5,
+        warmup=1_000,
+        crop=128,
+        unroll=2,
+    ),
+    # the paper's rates and warm-up
+    "base": Recipe(
+        joint_steps=400_000,
+        tune_steps=200_000,
+        chain_steps=20_000,
+        batch_size=1024,
+        lr=1e-4,
+        tokenizer_lr=1e-4,
+        tune_lr=1e-5,
+        chain_lr=1e-5,
+        warmup=25_000,
+        crop=0,
+        unroll=2,
+    ),
 }
 
 

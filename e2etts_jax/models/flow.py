@@ -25,8 +25,8 @@ class FlowConfig:
     """Size and conditioning.
 
     Attributes:
-      predict: what the network puts out: the `velocity`, or the clean `mel`, from which the velocity follows. The mel is
-        nearly a function of the tokens, the velocity carries all the noise through the network's width.
+      predict: what the network puts out: the `velocity`, or the clean `mel`, from which the velocity follows. The mel
+        is nearly a function of the tokens; the velocity carries all the noise through the network's width.
       patch: mel frames a DiT position holds; 1 as in CosyVoice 3, more for CPUs (divides frames per token).
       look_ahead: tokens on each side that condition a token's frames.
       drop: probability that condition, speaker and prompt are dropped together (classifier-free guidance).
