@@ -11,7 +11,6 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-import jax
 import soundfile as sf
 from absl import app, flags
 
@@ -50,7 +49,7 @@ def sentences(text: str | None, text_file: str | None, out: Path) -> list[tuple[
 
 def speak(workdir: str, stage: str | None, seed: int, wanted: list[tuple[Path, str]]) -> None:
     """Writes every sentence to its file and says how long it took."""
-    from e2etts_jax.infer.synthesizer import Synthesizer  # after the flags: a wrong one must not wait for the imports
+    from e2etts_jax.infer.synthesizer import Synthesizer
 
     synthesizer = Synthesizer.load(workdir, stage)
     start, rate = time.perf_counter(), synthesizer.sample_rate
@@ -65,6 +64,8 @@ def speak(workdir: str, stage: str | None, seed: int, wanted: list[tuple[Path, s
 def main(argv: Sequence[str]) -> int:
     if len(argv) > 1:
         raise app.UsageError(f'unexpected argument {argv[1]!r}; quote the whole text: --text="..."')
+    import jax  # after the flags, as what follows: a wrong flag must not wait for it
+
     logging.getLogger("absl").setLevel(logging.WARNING)
     cache = os.environ.get("JAX_COMPILATION_CACHE_DIR", os.path.expanduser("~/.cache/e2etts_jax/compiled"))
     jax.config.update("jax_compilation_cache_dir", cache)

@@ -1,0 +1,101 @@
+"""The compiled programs against the models called one by one, and against what training computes."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from tiny import Tiny, batch, fast_jit
+
+from e2etts_jax.features import denormalize
+from e2etts_jax.forward import forward
+from e2etts_jax.infer import programs
+from e2etts_jax.models.flow import FlowModel
+from e2etts_jax.models.tokenizer import Tokenizer
+from e2etts_jax.rng import Streams
+from e2etts_jax.stages import Plan
+from e2etts_jax.types import length_mask
+
+IDS = np.array([[5, 0, 80, 33, 7, 0], [9, 9, 1, 0, 0, 0], [0, 0, 0, 0, 0, 0]], np.int32)
+LENGTH = np.array([5, 3, 0], np.int32)
+STREAMS = Streams(jax.random.key(3), jnp.arange(3))
+
+
+def test_tokens_and_characters_are_those_of_training(built: Tiny) -> None:
+    b = batch(built)
+    plan, streams = Plan(), Streams(jax.random.key(0), b.row)
+    out = fast_jit(lambda p: dict(forward(built.system, p, b, streams, plan, ("rm",))))(built.params)
+    token_len = b.token_len(built.system.samples_per_token)
+    valid = length_mask(token_len, b.wav.shape[1] // built.system.samples_per_token)
+    ids = programs.tokenize(built.system, built.params, b.wav, b.wav_len)
+    np.testing.assert_array_equal(np.asarray(ids)[valid], np.asarray(out["tokens"].ids)[valid])
+    assert len(set(np.asarray(ids)[valid].tolist())) > 5  # the recordings do not all sound the same
+
+    best = np.asarray(programs.recognize(built.system, built.params, ids, token_len))
+    want = np.argmax(out["rm"].heads["asr"], axis=-1)
+    frames = np.repeat(valid, built.system.rm.config.ctc_upsample, axis=1)
+    np.testing.assert_array_equal(best[frames], want[frames])
+
+
+@pytest.fixture(scope="module")
+def velocities(built: Tiny, speaker: np.ndarray) -> Callable[..., tuple[jax.Array, jax.Array]]:
+    """`(x, t)` -> velocity with the tokens and the speaker, and without either, each from its own call."""
+    s, mask = built.system, length_mask(jnp.asarray(LENGTH), IDS.shape[1])
+    speakers = jnp.tile(jnp.asarray(speaker)[None], (3, 1))
+
+    def at(x: jax.Array, t: float) -> tuple[jax.Array, jax.Array]:
+        codebook = s.tokenizer.apply({"params": built.params["tokenizer"]}, method=Tokenizer.codebook)
+        variables, none, blank = {"params": built.params["fm"]}, jnp.zeros_like(x), jnp.zeros(x.shape[:2], bool)
+        cond = s.fm.apply(variables, codebook[IDS] * mask[..., None], mask, method=FlowModel.condition)
+        rest = (jnp.full(3, t), cond, none, blank, speakers)
+        with_tokens, without = (
+            s.fm.apply(variables, x, *rest, jnp.full(3, keep), mask, method=FlowModel.velocity)
+            for keep in (True, False)
+        )
+        return with_tokens, without
+
+    return fast_jit(at)
+
+
+@pytest.mark.parametrize("guidance", [0.0, 0.7])
+def test_flow_is_two_guided_euler_steps(
+    built: Tiny, speaker: np.ndarray, velocities: Callable[..., tuple[jax.Array, jax.Array]], guidance: float
+) -> None:
+    """(1 + w) v_cond - w v_nothing at t = 0 and at t = 1 - cos(pi/4), from the row's own noise."""
+    s, middle = built.system, 1 - np.cos(np.pi / 4)
+    x = STREAMS.draw("flow_noise", (IDS.shape[1] * s.frames_per_token, s.mel.n_mels))
+    for t, span in ((0.0, middle), (middle, 1 - middle)):
+        with_tokens, without = velocities(x, t)
+        x = x + span * ((1 + guidance) * with_tokens - guidance * without)
+    got = programs.flow(s, 2, guidance, built.params, IDS, LENGTH, jnp.asarray(speaker), STREAMS)
+    valid = np.repeat(length_mask(jnp.asarray(LENGTH), IDS.shape[1]), s.frames_per_token, axis=1)
+    want = np.maximum(denormalize(x, s.mel), np.log(s.mel.floor))
+    np.testing.assert_allclose(np.asarray(got)[valid], np.asarray(want)[valid], atol=1e-4)
+    np.testing.assert_allclose(np.asarray(got)[~valid], np.log(s.mel.floor), rtol=1e-6)  # silence behind the end
+
+
+def test_flow_does_not_hear_padding_or_neighbours(built: Tiny, speaker: np.ndarray) -> None:
+    def run(ids: np.ndarray, length: np.ndarray, rows: list[int]) -> np.ndarray:
+        streams = Streams(jax.random.key(3), jnp.asarray(rows))
+        args = (built.params, ids, length, jnp.asarray(speaker), streams)
+        return np.asarray(programs.flow(built.system, 2, 0.7, *args))
+
+    want, frames = run(IDS, LENGTH, [0, 1, 2]), LENGTH * built.system.frames_per_token
+    longer = np.pad(IDS, ((0, 0), (0, 3)), constant_values=4)
+    longer[1, 3:] = 6
+    got = run(longer[::-1], LENGTH[::-1], [2, 1, 0])[::-1]
+    for row in range(2):
+        np.testing.assert_allclose(got[row, : frames[row]], want[row, : frames[row]], atol=1e-4)
+    other = run(longer[::-1], LENGTH[::-1], [2, 7, 0])[::-1]  # another seed for row 1
+    assert np.abs(other[1] - got[1]).max() > 0.1
+    np.testing.assert_array_equal(other[0], got[0])
+
+
+def test_speech_depends_on_speaker_and_tokens(built: Tiny, speaker: np.ndarray) -> None:
+    def run(ids: np.ndarray, voice: np.ndarray) -> np.ndarray:
+        return np.asarray(programs.flow(built.system, 2, 0.7, built.params, ids, LENGTH, jnp.asarray(voice), STREAMS))
+
+    want = run(IDS, speaker)
+    assert np.abs(run(IDS, -speaker)[:2] - want[:2]).max() > 0.1
+    assert np.abs(run((IDS + 1) % 81, speaker)[:2] - want[:2]).max() > 0.1

@@ -1,0 +1,294 @@
+"""The synthesizer as its callers see it: lengths, seeds, neighbours, mistakes."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+from flax import linen as nn
+from tiny import Tiny
+
+from e2etts_jax import sharding
+from e2etts_jax.features import log_mel
+from e2etts_jax.infer import programs
+from e2etts_jax.infer.synthesizer import BATCH, Synthesizer, _collapse, _in_batches, padded
+
+
+def changed(synthesizer: Synthesizer, speaker: np.ndarray, **infer: Any) -> Synthesizer:
+    """The same models with other inference settings."""
+    config = synthesizer.config.copy_and_resolve_references()
+    config.infer.update(infer)
+    return Synthesizer(config, synthesizer.params, speaker=speaker)
+
+
+# --- what comes out ---------------------------------------------------------------------------------------------------
+
+
+def test_text_becomes_speech_of_its_tokens(synthesizer: Synthesizer) -> None:
+    texts = ["ab", "Hello!", " it's  "]
+    ids, wavs = synthesizer.generate_tokens(texts, seed=1), synthesizer.synthesize(texts, seed=1)
+    assert synthesizer.sample_rate == 22050
+    assert [len(w) for w in wavs] == [1024 * len(i) for i in ids] and all(len(i) for i in ids)
+    for wav, again in zip(wavs, synthesizer.decode_tokens([i.tolist() for i in ids], seed=1), strict=True):
+        assert wav.dtype == np.float32 and np.abs(wav).max() <= 1.0 and wav.std() > 1e-4
+        np.testing.assert_array_equal(wav, again)
+    assert any(
+        len(a) != len(b) or np.any(a != b) for a, b in zip(ids, synthesizer.generate_tokens(texts, 2), strict=True)
+    )
+
+
+def test_recordings_come_back_in_their_length(synthesizer: Synthesizer, tones: list[np.ndarray]) -> None:
+    for way in (synthesizer.reconstruct, synthesizer.copy_synthesis):
+        made = way(tones)
+        assert [w.shape for w in made] == [w.shape for w in tones]
+        assert all(w.dtype == np.float32 and np.isfinite(w).all() and np.abs(w).max() <= 1 for w in made)
+
+
+def test_copy_synthesis_sounds_like_the_recording(
+    built: Tiny, synthesizer: Synthesizer, tones: list[np.ndarray]
+) -> None:
+    """In its log-mel, where the recording is audible at all."""
+    for wav, copy in zip(tones, synthesizer.copy_synthesis(tones), strict=True):
+        frames = len(wav) // 256
+        mels = [np.asarray(log_mel(w[None, : frames * 256], built.system.mel))[0] for w in (wav, copy)]
+        loud = mels[0] > -4
+        assert loud.mean() > 0.02 and np.abs(mels[0] - mels[1])[loud].mean() < 0.5
+
+
+def test_reconstruction_is_the_decoding_of_the_tokens(synthesizer: Synthesizer, tones: list[np.ndarray]) -> None:
+    ids = synthesizer.tokenize(tones)
+    assert [len(i) for i in ids] == [8, 3, 6]
+    decoded = synthesizer.decode_tokens(ids, seed=5)
+    for wav, made, tone in zip(synthesizer.reconstruct(tones, seed=5), decoded, tones, strict=True):
+        np.testing.assert_array_equal(wav, made[: len(tone)])
+
+
+def test_recognition_reads_the_tokens(synthesizer: Synthesizer, tones: list[np.ndarray]) -> None:
+    said = synthesizer.recognize(tones)
+    assert said == synthesizer.recognize_tokens(synthesizer.tokenize(tones)) and any(said)
+    assert synthesizer.recognize_tokens([[]]) == [""]
+
+
+@pytest.mark.parametrize(
+    ("frames", "ids"),
+    [([0, 1, 1, 0, 1, 2, 2, 0], [1, 1, 2]), ([3, 3, 3], [3]), ([0, 0], []), ([], []), ([4, 0, 4, 5], [4, 4, 5])],
+)
+def test_ctc_paths_collapse(frames: list[int], ids: list[int]) -> None:
+    assert _collapse(np.array(frames, np.int64)) == ids
+
+
+def test_nothing_in_nothing_out(synthesizer: Synthesizer) -> None:
+    for way in ("synthesize", "reconstruct", "copy_synthesis", "tokenize", "recognize", "decode_tokens"):
+        assert getattr(synthesizer, way)([]) == []
+
+
+# --- rows and shapes --------------------------------------------------------------------------------------------------
+
+
+def test_neighbours_do_not_matter(synthesizer: Synthesizer, tones: list[np.ndarray]) -> None:
+    """To a row in the same place of another call: not a bit of its tokens, only rounding in the vocoder."""
+    few, many = synthesizer.generate_tokens(["abc", "x"]), synthesizer.generate_tokens(["abc", "why", "it", "go"] * 5)
+    np.testing.assert_array_equal(few[0], many[0])
+    ids = [[7, 1, 80], [2, 2]]
+    one, other = synthesizer.decode_tokens(ids), synthesizer.decode_tokens([ids[0], list(range(70))])
+    np.testing.assert_allclose(one[0], other[0], atol=1e-5)
+    np.testing.assert_array_equal(synthesizer.tokenize(tones)[1], synthesizer.tokenize([tones[0][:999], tones[1]])[1])
+
+
+def test_a_sentence_alone_is_the_same_speech(synthesizer: Synthesizer) -> None:
+    """Another program, so not bit for bit."""
+    alone, among = synthesizer.generate_tokens(["abc"]), synthesizer.generate_tokens(["abc", "x"])
+    np.testing.assert_array_equal(alone[0], among[0])
+    wavs = synthesizer.decode_tokens([[7, 1, 80]]) + synthesizer.decode_tokens([[7, 1, 80], [1]])[:1]
+    np.testing.assert_allclose(wavs[0], wavs[1], atol=0.02)
+
+
+def test_rows_are_grouped_by_their_own_length_and_come_back_in_order() -> None:
+    lengths, calls = [70, 3, 0, 64, 200, 65] + [9] * BATCH, []
+
+    def run(rows: list[int], size: int, length: int) -> list[int]:
+        calls.append((len(rows), size, length))
+        assert all(padded(lengths[row]) == length for row in rows)
+        return [100 * row for row in rows]
+
+    assert _in_batches(lengths, run) == [100 * row for row in range(len(lengths))]
+    assert sorted(calls) == [(1, BATCH, 256), (2, BATCH, 96), (3, BATCH, 64), (BATCH, BATCH, 64)]
+
+
+def test_lengths_are_padded_to_a_few_sizes() -> None:
+    assert [padded(n) for n in (0, 1, 64, 65, 96, 97, 129, 193, 257)] == [64, 64, 64, 96, 96, 128, 192, 256, 384]
+    assert len({padded(n) for n in range(2000)}) == 11
+
+
+def test_each_program_is_compiled_once(synthesizer: Synthesizer) -> None:
+    synthesizer.synthesize(["ab", "c"])
+    before = programs.speak._cache_size(), programs.flow._cache_size()
+    synthesizer.synthesize(["a longer"[:6], "c", "again"] * 6, seed=9)
+    assert (programs.speak._cache_size(), programs.flow._cache_size()) == before
+
+
+def test_parameters_may_lie_on_a_mesh(built: Tiny, synthesizer: Synthesizer, speaker: np.ndarray) -> None:
+    """As during training on eight devices, also for a sentence alone, which they cannot share."""
+    mesh, rules = sharding.make_mesh((4, 2, 1)), sharding.rules_of(built.config.mesh.rules)
+    with jax.set_mesh(mesh), nn.logical_axis_rules(rules):
+        places = sharding.param_shardings(built.system.abstract(), mesh, rules)
+        spread = Synthesizer(built.config, jax.device_put(built.params, places), speaker=speaker)
+        ids = spread.generate_tokens(["abc"])
+    np.testing.assert_array_equal(ids[0], synthesizer.generate_tokens(["abc"])[0])
+
+
+# --- settings, warnings, mistakes -------------------------------------------------------------------------------------
+
+
+def draws(monkeypatch: pytest.MonkeyPatch, counts: list[int]) -> None:
+    """Makes the language model say so many tokens to each text of a batch, in order of their length."""
+
+    def speak(*args: Any) -> tuple[np.ndarray, np.ndarray]:
+        return np.full((BATCH, 12), 7), np.pad(counts, (0, BATCH - len(counts)))
+
+    monkeypatch.setattr(programs, "speak", speak)
+
+
+def test_sentences_at_their_limit_are_reported(
+    synthesizer: Synthesizer,
+    speaker: np.ndarray,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """1.5 tokens a character, rounded up, and 12 in all."""
+    short = changed(synthesizer, speaker, max_ratio=1.5)
+    draws(monkeypatch, [4, 6])
+    assert [len(i) for i in short.generate_tokens(["abcde", "abc"])] == [6, 4] and not caplog.text
+    draws(monkeypatch, [5, 7])
+    short.generate_tokens(["abcde", "abc"])
+    assert "1 of 2 texts reached their limit of tokens and may be cut: 'abc'" in caplog.text
+    caplog.clear()
+    draws(monkeypatch, [11, 12])
+    synthesizer.generate_tokens(["abcde", "abc"])
+    assert "1 of 2 texts reached their limit of tokens and may be cut: 'abcde'" in caplog.text
+
+
+def test_a_sentence_without_tokens_is_silence(
+    synthesizer: Synthesizer, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draws(monkeypatch, [0, 1])
+    spoken, silent = synthesizer.synthesize(["abcde", "abc"])
+    assert len(spoken) == 1024 and spoken.any()
+    assert len(silent) == 4410 and not silent.any() and silent.dtype == np.float32
+    assert "1 of 2 sentences have no tokens and become silence" in caplog.text
+
+
+def test_temperature_zero_is_one_reading(synthesizer: Synthesizer, speaker: np.ndarray) -> None:
+    greedy = changed(synthesizer, speaker, temperature=0.0)
+    for a, b in zip(greedy.generate_tokens(["ab", "it"], 0), greedy.generate_tokens(["ab", "it"], 1), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "the text '' is empty"),
+        ("  ?! ", "the text '  .! ' is empty"),
+        ("a1", "character '1' of 'a1' is not in the alphabet"),
+        ("sevenxx", "7 characters are more than the 6 of data.max_text: split the text 'sevenxx'"),
+    ],
+)
+def test_bad_texts_are_named(synthesizer: Synthesizer, text: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        synthesizer.synthesize(["fine", text])
+
+
+@pytest.mark.parametrize(
+    "wav", [np.zeros((2, 5)), np.zeros(0), np.array([0.0, np.nan])], ids=["stereo", "empty", "nan"]
+)
+def test_bad_recordings_are_named(synthesizer: Synthesizer, wav: np.ndarray) -> None:
+    for way in (synthesizer.tokenize, synthesizer.copy_synthesis, synthesizer.reconstruct, synthesizer.recognize):
+        with pytest.raises(ValueError, match="recording 1 must be finite samples"):
+            way([np.ones(9, np.float32), wav])
+
+
+@pytest.mark.parametrize("bad", [[81], [-1, 3]])
+def test_ids_outside_the_vocabulary_are_named(synthesizer: Synthesizer, bad: list[int]) -> None:
+    for way in (synthesizer.decode_tokens, synthesizer.recognize_tokens):
+        with pytest.raises(ValueError, match="row 1 has ids outside 0..80"):
+            way([[0, 80], bad])
+
+
+def test_a_speaker_of_another_size_is_refused(built: Tiny) -> None:
+    with pytest.raises(ValueError, match=r"speaker vector has shape \(256,\), model.fm.speaker wants \(8,\)"):
+        Synthesizer(built.config, built.params)
+
+
+def test_a_data_set_without_a_voice_of_its_own_gets_none(built: Tiny, caplog: pytest.LogCaptureFixture) -> None:
+    config = built.config.copy_and_resolve_references()
+    config.data.dataset = "many_voices"
+    silent, zeros = Synthesizer(config, built.params), Synthesizer(built.config, built.params, speaker=np.zeros(8))
+    assert "many_voices" in caplog.text
+    np.testing.assert_array_equal(silent.decode_tokens([[1, 2]])[0], zeros.decode_tokens([[1, 2]])[0])
+
+
+# --- reading a run ----------------------------------------------------------------------------------------------------
+
+
+def mark(synthesizer: Synthesizer) -> int:
+    """The step that the parameters come from."""
+    return int(synthesizer.params["llm"]["control"][0, 0])
+
+
+def test_the_last_stage_with_a_good_checkpoint_is_loaded(workdir: Path, speaker: np.ndarray) -> None:
+    last, first = Synthesizer.load(workdir, speaker=speaker), Synthesizer.load(str(workdir), "joint", speaker)
+    assert (last.stage, mark(last)) == ("tune", 3)
+    assert (first.stage, mark(first)) == ("joint", 2)
+    assert last.config.infer.max_tokens == 12 and last.config.run == ("joint", "tune", "chain")
+    assert last.recognize_tokens([[1], [2, 3]]) != []
+
+
+def test_a_damaged_stage_is_passed_over(workdir: Path, speaker: np.ndarray, tmp_path: Path) -> None:
+    copy = tmp_path / "run"
+    shutil.copytree(workdir, copy)
+    (copy / "checkpoints" / "tune" / "3" / "manifest.json").unlink()
+    assert Synthesizer.load(copy, speaker=speaker).stage == "joint"
+    shutil.rmtree(copy / "checkpoints" / "joint")
+    with pytest.raises(FileNotFoundError, match=r"no usable checkpoint in .*checkpoints$"):
+        Synthesizer.load(copy, speaker=speaker)
+
+
+def test_what_is_missing_is_named(workdir: Path, tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"no workdir .*nowhere"):
+        Synthesizer.load(tmp_path / "nowhere")
+    with pytest.raises(FileNotFoundError, match="no config.json in workdir"):
+        Synthesizer.load(tmp_path)
+    (tmp_path / "config.json").write_text((workdir / "config.json").read_text())
+    with pytest.raises(FileNotFoundError, match="no checkpoint in .*the run has not saved any yet"):
+        Synthesizer.load(tmp_path)
+    with pytest.raises(ValueError, match="stage 'tunes' in .*; there is chain, joint, tune"):
+        Synthesizer.load(workdir, "tunes")
+    with pytest.raises(FileNotFoundError, match="no usable checkpoint in .*chain"):
+        Synthesizer.load(workdir, "chain")
+
+
+def test_checkpoints_of_other_models_are_refused(workdir: Path, tmp_path: Path) -> None:
+    config = json.loads((workdir / "config.json").read_text())
+    config["model"]["llm"]["ff"] = 48
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    (tmp_path / "checkpoints").symlink_to(workdir / "checkpoints")
+    with pytest.raises(ValueError, match="does not fit this model"):
+        Synthesizer.load(tmp_path)
+
+
+def test_an_fm_that_reads_hidden_states_is_refused(built: Tiny, speaker: np.ndarray) -> None:
+    config = built.config.copy_and_resolve_references()
+    config.stages.tune.plan.tokens_to_fm = "llm_hidden"
+    with pytest.raises(ValueError, match="stage 'tune' trained its FM on llm_hidden"):
+        Synthesizer(config, built.params, stage="tune", speaker=speaker)
+
+
+def test_lists_of_json_become_tuples(built: Tiny, speaker: np.ndarray) -> None:
+    config = json.loads(built.config.to_json())
+    config["model"]["rm"]["tasks"] = [["mood", 3]]
+    made = Synthesizer(config, built.params, speaker=speaker)
+    assert made.config.model.rm.tasks == (("mood", 3),)
+    assert len(made.tokenize([np.ones(2000, np.float32)])[0]) == 2
