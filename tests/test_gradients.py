@@ -30,7 +30,7 @@ class Route:
         return tiny("joint", self.arg)
 
 
-# test_padding.py uses `codes` and `drawn` too: a program is compiled once.
+# test_padding.py uses most of these too: a program is compiled once.
 ROUTES = {
     "codes": Route(
         Plan(continuous_steps=5, fm_crop_tokens=6, fm_unroll_steps=2),
@@ -39,7 +39,8 @@ ROUTES = {
     "detached": Route(
         Plan("codes_detached", "codes_detached", lm_into_tokenizer=0.0), ("lm_ce", "kl_ref", "flow_match", "rm_ctc")
     ),
-    "drawn": Route(Plan("llm_gumbel", "llm_gumbel", fm_crop_tokens=6), ("flow_match", "rm_ctc", "rm_ctc_sampled")),
+    "drawn": Route(Plan("llm_gumbel", "llm_gumbel", fm_crop_tokens=6), ("flow_match", "rm_ctc")),
+    "sampled": Route(Plan(), ("rm_ctc_sampled",)),
     "mixed": Route(
         Plan("llm_gumbel", "llm_gumbel", gumbel_hard=False, continuous_steps=5), ("flow_match", "rm_ctc", "rm_spk")
     ),
@@ -61,7 +62,7 @@ PAPER = {
     ("detached", "rm_ctc"): {"rm"},
     ("drawn", "flow_match"): {"tokenizer", "llm", "fm"},
     ("drawn", "rm_ctc"): {"tokenizer", "llm", "rm"},
-    ("drawn", "rm_ctc_sampled"): {"llm", "rm"},
+    ("sampled", "rm_ctc_sampled"): {"llm", "rm"},
     ("hidden", "flow_match"): {"llm", "fm"},
     ("noisy", "rm_ctc"): {"tokenizer", "rm"},
 }
@@ -118,12 +119,14 @@ def test_gradient_equals_finite_differences(name: str, term: str, group: str):
     rng = np.random.default_rng(0)
     # along the gradient, every entry weighed at random: a slope that fp32 resolves, and one no wrong leaf can mimic
     uphill = jax.tree.map(lambda x: x * rng.uniform(0.0, 1.0, x.shape).astype(np.float32), gradient)
-    uphill = jax.tree.map(lambda x, size=optax.tree.norm(uphill): x / size, uphill)
+    length = optax.tree.norm(uphill)
+    uphill = jax.tree.map(lambda x: x / length, uphill)
     slope = float(optax.tree.vdot(gradient, uphill))
     reach = min(0.003 / slope, 0.003)  # curvature shows in larger steps, rounding in smaller ones
 
     def moved(by: float) -> float:
-        there = probe({**t.params, group: jax.tree.map(lambda x, d: x + by * d, t.params[group], uphill)}, b, weights, 0)
+        shifted = jax.tree.map(lambda x, d: x + by * d, t.params[group], uphill)
+        there = probe({**t.params, group: shifted}, b, weights, 0)
         if term in ("lm_ce", "kl_ref"):  # the next tokens are targets
             assert jnp.array_equal(there.ids, here.ids), "a token flipped: that is a jump, take a smaller step"
         return float(there.values[which])

@@ -22,12 +22,14 @@ from e2etts_jax.system import System
 from e2etts_jax.types import GROUPS, Batch, Params
 
 ROWS, SIZE, TEXT = 4, 8, 6  # of a batch: rows, speech tokens, characters
+STEPS = 120  # of a stage
 
 
 def shrink(config: ConfigDict) -> ConfigDict:
     """A copy of a config with small models, fp32 and short batches; what it is made of stays."""
     c = config.copy_and_resolve_references()
     c.dtype = "float32"
+    c.mel.n_mels, c.tokenizer_mel.n_mels = c.mel.n_mels // 5, c.tokenizer_mel.n_mels // 5  # noise has to pass through width 32
     m = c.model
     for part in (m.tokenizer, m.rm, m.fm, m.llm):
         part.layers, part.width, part.heads, part.ff = 1, 32, 2, 32
@@ -41,7 +43,9 @@ def shrink(config: ConfigDict) -> ConfigDict:
         m.fm.cond_hidden = m.llm.width
     c.data.buckets, c.data.max_text = (SIZE,), TEXT
     for stage in c.stages.values():
-        stage.batch_size = ROWS
+        stage.steps, stage.batch_size, stage.optimizer.warmup = STEPS, ROWS, 5
+        for group in stage.train:
+            stage.lr[group] = 5e-3
         stage.plan.fm_crop_tokens = min(stage.plan.fm_crop_tokens, SIZE - 2)
     return c
 
@@ -178,9 +182,9 @@ def batch(
     return jax.tree.map(jnp.asarray, Batch(**out, labels=labels, row=np.arange(rows, dtype=np.int32)))
 
 
-def with_plan(stage: Stage, **changes: Any) -> Stage:
-    """The stage with another plan."""
-    return dataclasses.replace(stage, plan=dataclasses.replace(stage.plan, **changes))
+def with_terms(stage: Stage, **terms: float) -> Stage:
+    """The stage with other terms."""
+    return dataclasses.replace(stage, terms=terms)
 
 
 def norms(grads: Mapping[str, Any]) -> dict[str, float]:
