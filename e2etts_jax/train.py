@@ -33,6 +33,9 @@ logger = logging.getLogger(__name__)
 FREE = ("log_every", "checkpoint_every", "keep", "max_skipped", "infer", "data.workers", "data.prefetch")
 
 
+LINE_EVERY = 20.0  # seconds between progress lines where the output is no terminal
+
+
 class Interrupted(Exception):
     """A signal asked the run to stop; everything is saved."""
 
@@ -291,9 +294,10 @@ class StageLog:
             desc=f"{stage.index + 1}/{len(r.stages)} {stage.name}",
             unit="step",
             file=sys.stdout,
-            mininterval=1.0 if sys.stdout.isatty() else 20.0,
+            disable=not sys.stdout.isatty(),
             dynamic_ncols=True,
         )
+        self.started, self.start, self.told = time.perf_counter(), start, time.perf_counter()
         self.reset()
 
     def reset(self) -> None:
@@ -330,7 +334,18 @@ class StageLog:
         self.r.writer.scalars(values, at, self.stage.name)
         shown = {n.removeprefix("loss/"): f"{v:.3f}" for n, v in values.items() if n.startswith("loss/")}
         self.bar.set_postfix(shown, refresh=False)
+        self.tell(at, shown)
         self.reset()
+
+    def tell(self, at: int, shown: Mapping[str, str]) -> None:
+        """Where the output is no terminal: a line now and then in place of the bar."""
+        now = time.perf_counter()
+        if not self.bar.disable or (now - self.told < LINE_EVERY and at < self.stage.steps):
+            return
+        self.told = now
+        left = (now - self.started) / (at - self.start) * (self.stage.steps - at)
+        losses = "  ".join(f"{name} {value}" for name, value in shown.items())
+        print(f"{self.stage.name} {at}/{self.stage.steps}, {left / 60:.1f} min left:  {losses}", flush=True)
 
     def close(self) -> None:
         self.bar.close()
