@@ -52,6 +52,8 @@ def draw(
         token = where[jax.random.categorical(key, jnp.where(before < sampling.top_p, top, NEVER))]
     else:
         token = jax.random.categorical(key, logits)
+    if sampling.repetition >= 1:  # nothing can recur too often: save a draw from the whole vocabulary
+        return token.astype(jnp.int32)
     repeated = jnp.sum(recent == token) > sampling.repetition * REPETITION_WINDOW
     redrawn = jax.random.categorical(again, logits.at[token].set(NEVER))
     return jnp.where(repeated, redrawn, token).astype(jnp.int32)
