@@ -102,7 +102,9 @@ def test_every_stage_trains_what_it_names(recipe: str):
         params = state_.params
         for group in GROUPS:
             same = same_bits(before[group], params[group])
-            assert same == (group not in stage.train), f"stage {stage.name}: {group} {'stood still' if same else 'moved'}"
+            assert same == (group not in stage.train), (
+                f"stage {stage.name}: {group} {'stood still' if same else 'moved'}"
+            )
         if state_.frozen:
             assert same_bits(state_.frozen["llm_ref"], before["llm"]), "the reference moved"
 

@@ -29,7 +29,10 @@ def shrink(config: ConfigDict) -> ConfigDict:
     """A copy of a config with small models, fp32 and short batches; what it is made of stays."""
     c = config.copy_and_resolve_references()
     c.dtype = "float32"
-    c.mel.n_mels, c.tokenizer_mel.n_mels = c.mel.n_mels // 5, c.tokenizer_mel.n_mels // 5  # noise has to pass through width 32
+    c.mel.n_mels, c.tokenizer_mel.n_mels = (
+        c.mel.n_mels // 5,
+        c.tokenizer_mel.n_mels // 5,
+    )  # noise has to pass through width 32
     m = c.model
     for part in (m.tokenizer, m.rm, m.fm, m.llm):
         part.layers, part.width, part.heads, part.ff = 1, 32, 2, 32
