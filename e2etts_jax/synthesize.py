@@ -4,15 +4,14 @@ python -m e2etts_jax.synthesize --workdir=runs/joint --text="five two three" --o
 python -m e2etts_jax.synthesize --workdir=runs/joint --text_file=sentences.txt --out=x.wav   # x_000.wav, x_001.wav, ...
 """
 
-import logging
-import os
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import soundfile as sf
 from absl import app, flags
+
+from e2etts_jax import cli
 
 WORKDIR = flags.DEFINE_string("workdir", None, "folder of a training run", required=True)
 TEXT = flags.DEFINE_string("text", None, "what to say")
@@ -64,20 +63,13 @@ def speak(workdir: str, stage: str | None, seed: int, wanted: list[tuple[Path, s
 def main(argv: Sequence[str]) -> int:
     if len(argv) > 1:
         raise app.UsageError(f'unexpected argument {argv[1]!r}; quote the whole text: --text="..."')
-    import jax  # after the flags, as what follows: a wrong flag must not wait for it
+    cli.prepare()
 
-    logging.getLogger("absl").setLevel(logging.WARNING)
-    cache = os.environ.get("JAX_COMPILATION_CACHE_DIR", os.path.expanduser("~/.cache/e2etts_jax/compiled"))
-    jax.config.update("jax_compilation_cache_dir", cache)
-    try:
+    def command() -> None:
         wanted = sentences(TEXT.value, TEXT_FILE.value, Path(OUT.value).expanduser())
         speak(WORKDIR.value, STAGE.value, SEED.value, wanted)
-    except (ValueError, OSError) as error:
-        if os.environ.get("E2ETTS_TRACEBACK"):
-            raise
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+
+    return cli.guarded(command)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,8 @@
 """`python -m e2etts_jax.evaluate --workdir=runs/joint [--stage=tune] [--num=100] [--stages=joint,tune,chain]`"""
 
-import os
-import sys
-
 from absl import app, flags
+
+from e2etts_jax import cli
 
 WORKDIR = flags.DEFINE_string("workdir", None, "the run to judge", required=True)
 STAGE = flags.DEFINE_string("stage", None, "stage whose parameters are judged; by default the last with a checkpoint")
@@ -15,12 +14,13 @@ SEED = flags.DEFINE_integer("seed", 0, "of the sampling")
 
 
 def main(argv: list[str]) -> int:
-    from e2etts_jax.evaluate import command  # after the flags are parsed: a wrong flag must not wait for the imports
-
     if len(argv) > 1:
         raise app.UsageError(f"unexpected argument {argv[1]!r}; options start with --")
-    try:
-        command.run(
+    cli.prepare()
+    from e2etts_jax.evaluate import command  # after the flags are parsed: a wrong flag must not wait for the imports
+
+    return cli.guarded(
+        lambda: command.run(
             WORKDIR.value,
             stage=STAGE.value,
             stages=STAGES.value,
@@ -29,12 +29,7 @@ def main(argv: list[str]) -> int:
             split=SPLIT.value,
             seed=SEED.value,
         )
-    except (ImportError, OSError, ValueError) as error:
-        if os.environ.get("E2ETTS_TRACEBACK"):
-            raise
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    )
 
 
 if __name__ == "__main__":

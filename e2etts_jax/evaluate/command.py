@@ -1,12 +1,8 @@
 """What the command does: load a run, judge it, write the report."""
 
-import logging
-import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
-
-import jax
 
 from e2etts_jax.data import sources
 from e2etts_jax.evaluate import asr, collect
@@ -42,9 +38,6 @@ def run(
         from e2etts_jax.evaluate.report import write_report  # needs the eval extra, as the recognisers do
     except ImportError as error:
         raise ImportError(asr.MISSING) from error
-    logging.getLogger("absl").setLevel(logging.WARNING)
-    cache = os.environ.get("JAX_COMPILATION_CACHE_DIR", os.path.expanduser("~/.cache/e2etts_jax/compiled"))
-    jax.config.update("jax_compilation_cache_dir", cache)
     begun = time.perf_counter()
 
     def log(line: str) -> None:
