@@ -12,7 +12,7 @@ from e2etts_jax.synthesize import sentences
 
 def run(repo_root: Path, *flags: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "e2etts_jax.synthesize", *flags]
-    return subprocess.run(command, cwd=repo_root, capture_output=True, text=True, timeout=300)
+    return subprocess.run(command, cwd=repo_root, capture_output=True, text=True, timeout=550)
 
 
 def test_a_file_of_sentences_is_spoken(repo_root: Path, workdir: Path, tmp_path: Path) -> None:
