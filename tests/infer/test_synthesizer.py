@@ -98,6 +98,13 @@ def test_neighbours_do_not_matter(synthesizer: Synthesizer, tones: list[np.ndarr
     np.testing.assert_array_equal(synthesizer.tokenize(tones)[1], synthesizer.tokenize([tones[0][:999], tones[1]])[1])
 
 
+def test_every_row_is_drawn_anew(synthesizer: Synthesizer) -> None:
+    first, second = synthesizer.generate_tokens(["abc", "abc"])
+    assert len(first) != len(second) or np.any(first != second)
+    first, second = synthesizer.decode_tokens([[7, 1, 80], [7, 1, 80]])
+    assert np.abs(first - second).max() > 0.01
+
+
 def test_a_sentence_alone_is_the_same_speech(synthesizer: Synthesizer) -> None:
     """Another program, so not bit for bit."""
     alone, among = synthesizer.generate_tokens(["abc"]), synthesizer.generate_tokens(["abc", "x"])
