@@ -233,7 +233,10 @@ def train_stage(r: Run, stage: Stage, s: state.State) -> state.State:
         return s
     batches = pipeline.make_batches(**data(r, "train", stage), seed=c.seed + stage.index, shuffle=True)
     ahead = iter(pipeline.stream(batches, start, workers=c.data.workers, prefetch=c.data.prefetch))
-    train_step = jax.jit(step.make_train_step(r.system, stage, r.terms), donate_argnums=0)
+    # the state leaves a step where it entered it, or the second step would compile again
+    places = state.shardings(r.system, stage, step.needed(stage, r.terms), r.mesh, r.rules)
+    one_step = step.make_train_step(r.system, stage, r.terms)
+    train_step = jax.jit(one_step, donate_argnums=0, out_shardings=(places, None))
     log = StageLog(r, stage, start)
     pending: tuple[int, Any] | None = None
     try:
