@@ -1,4 +1,4 @@
-"""A small run learns four clips by heart: tones keyed by text. It shows that the parts fit and the gradients pull together."""
+"""A small run learns four clips by heart, tones keyed by text: the parts fit and the gradients pull together."""
 
 import dataclasses
 from typing import Any

@@ -82,7 +82,8 @@ class Tokenizer(nn.Module):
         c = self.config
         self.subsample = [layers.Subsample(c.width, self.dtype) for _ in range(c.halvings)]
         self.encoder = Conformer(c.conformer, self.dtype)
-        self.down = layers.dense(c.dims, ("embed", "code"), dtype=jnp.float32)
+        # standardisation takes any bias away again: its gradient would be rounding noise, which Adam makes into steps
+        self.down = layers.dense(c.dims, ("embed", "code"), dtype=jnp.float32, bias=not c.standardize)
         # without a bias the code of eight zeros is q = 0, where the norms of all that read q have gradients of 1000
         off_zero = nn.initializers.normal(0.5)
         self.up = layers.dense(c.q_width, ("code", "q"), dtype=jnp.float32, bias_init=off_zero)
