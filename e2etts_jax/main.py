@@ -1,5 +1,8 @@
 """`python -m e2etts_jax.main --config=configs/joint.py --workdir=runs/joint [--config.key=value ...]`"""
 
+import os
+import sys
+
 from absl import app, flags
 from ml_collections import config_flags
 
@@ -9,11 +12,27 @@ CONFIG = config_flags.DEFINE_config_file("config", lock_config=True)
 WORKDIR = flags.DEFINE_string("workdir", None, "directory for checkpoints, metrics and reports", required=True)
 
 
-def main(argv: list[str]) -> int:
-    if len(argv) > 1:
-        raise app.UsageError(f"unexpected argument {argv[1]!r}; options start with --")
+def parse_flags(argv: list[str]) -> list[str]:
+    """Reads the flags as absl does, but says in one line what is wrong with them."""
+    try:
+        rest = flags.FLAGS(argv)
+        getattr(CONFIG.value, "run", None)  # a config file that is not there is an error only on access
+    except (flags.Error, OSError, AttributeError, KeyError) as error:
+        if os.environ.get("E2ETTS_TRACEBACK"):
+            raise
+        if isinstance(error, AttributeError | KeyError):  # ConfigDict's, the first with the second inside
+            inner = error.args[0] if isinstance(error.args[0], KeyError) else error
+            sys.exit(f"error: the config has no such key: {' '.join(str(inner.args[0]).split())}")
+        last = str(error).splitlines()[-1].strip()  # before it comes a traceback, where the config file raised
+        sys.exit("error: " + last.removeprefix("ValueError: ").removeprefix("TypeError: "))
+    if len(rest) > 1:
+        sys.exit(f"error: unexpected argument {rest[1]!r}; options start with --")
     if CONFIG.value is None:
-        raise app.UsageError("say what to train: --config=configs/joint.py")
+        sys.exit("error: say what to train: --config=configs/joint.py")
+    return rest
+
+
+def main(argv: list[str]) -> int:
     cli.prepare()
     from e2etts_jax import train  # after the flags are parsed: a wrong flag must not wait for the imports
 
@@ -25,4 +44,4 @@ def main(argv: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    app.run(main, flags_parser=parse_flags)

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import glob
 import json
 import logging
 import os
@@ -19,7 +20,7 @@ from tqdm import tqdm
 
 from e2etts_jax import losses, sharding, state, step
 from e2etts_jax.checkpoint import Checkpointer, load_items
-from e2etts_jax.data import pipeline
+from e2etts_jax.data import pipeline, sources
 from e2etts_jax.data.text import CharTokenizer
 from e2etts_jax.metrics import MetricsWriter
 from e2etts_jax.samples import Sampler
@@ -72,6 +73,7 @@ def run(config: ConfigDict, workdir: str) -> None:
     if not stages:
         raise ValueError("config.run names no stage")
     mesh, rules = sharding.make_mesh(config.mesh.shape), sharding.rules_of(config.mesh.rules)
+    sources.open_source(config.data, "train")  # builds it if need be, or fails before anything is compiled
     claim(workdir, config)
     stop: list[int] = []
     with jax.set_mesh(mesh), nn.logical_axis_rules(rules), catch_signals(stop):
@@ -91,10 +93,11 @@ def run(config: ConfigDict, workdir: str) -> None:
 
 
 def claim(workdir: str, config: ConfigDict) -> None:
-    """Writes the resolved config into a fresh workdir; refuses one that was made with another."""
-    path = os.path.join(workdir, "config.json")
+    """Writes the resolved config into a workdir; refuses one in which another config has trained."""
+    path, metrics = os.path.join(workdir, "config.json"), os.path.join(workdir, "metrics.jsonl")
     mine = json.loads(config.to_json())
-    if os.path.exists(path):
+    logged = os.path.exists(metrics) and os.path.getsize(metrics) > 0
+    if os.path.exists(path) and (logged or glob.glob(os.path.join(workdir, "checkpoints", "*", "*"))):
         with open(path) as file:
             theirs = json.load(file)
         changed = [key for key in different(theirs, mine) if not key.startswith(FREE)]
@@ -103,7 +106,10 @@ def claim(workdir: str, config: ConfigDict) -> None:
                 f"workdir {workdir} belongs to another config (different: {', '.join(changed[:8])}): "
                 "choose another --workdir, or the config it was made with"
             )
-    os.makedirs(workdir, exist_ok=True)
+    try:
+        os.makedirs(workdir, exist_ok=True)
+    except FileExistsError:
+        raise ValueError(f"workdir {workdir} is a file: choose another --workdir") from None
     with open(path + ".tmp", "w") as file:
         json.dump(mine, file, indent=1, sort_keys=True)
     os.replace(path + ".tmp", path)
@@ -229,7 +235,7 @@ def train_stage(r: Run, stage: Stage, s: state.State) -> state.State:
     """Trains a stage from `s.step` to its end, saving on the way."""
     c, saver = r.config, checkpointer(r, stage)
     start = saved = int(s.step)
-    if start >= stage.steps:
+    if start >= stage.steps and validated(r, stage):
         return s
     batches = pipeline.make_batches(**data(r, "train", stage), seed=c.seed + stage.index, shuffle=True)
     ahead = iter(pipeline.stream(batches, start, workers=c.data.workers, prefetch=c.data.prefetch))
@@ -247,10 +253,13 @@ def train_stage(r: Run, stage: Stage, s: state.State) -> state.State:
             log.dispatched(batch)
             if pending is not None:  # fetched only now that the device has its next step
                 log.write(*pending)
-            pending = (at, metrics) if at % c.log_every == 0 or at in (start + 1, stage.steps) else None
+            pending = (at, metrics) if at % c.log_every == 0 or at in (1, stage.steps) else None
             if r.stop:
                 break
             if at % c.checkpoint_every == 0 or at == stage.steps:
+                if pending is not None:  # a run that goes on from this save won't log the step again
+                    log.write(*pending)
+                    pending = None
                 with log.phase("save"):
                     save(r, stage, saver, s, at)
                     saved = at
@@ -284,6 +293,13 @@ def validate(r: Run, stage: Stage, s: state.State) -> None:
     means = {f"val/{name}": num / max(den, 1.0) for name, (num, den) in sums.items()}
     r.writer.scalars(means, stage.steps, stage.name)
     print("  ".join(f"{name} {value:.4f}" for name, value in means.items()))
+
+
+def validated(r: Run, stage: Stage) -> bool:
+    """Is the stage's validation logged? A run may end between the last save and that."""
+    with open(os.path.join(r.workdir, "metrics.jsonl")) as file:
+        lines = [json.loads(line) for line in file]
+    return any(line["stage"] == stage.name and any(name.startswith("val/") for name in line) for line in lines)
 
 
 class StageLog:
