@@ -203,7 +203,7 @@ def resume(r: Run) -> tuple[state.State | None, int]:
         at, tree, _ = found
         params = {g: tree[g] for g in GROUPS}
         r.writer.truncate(at, stage.name)
-        print(f"continuing stage {stage.name} at step {at} of {stage.steps}")
+        print(f"continuing stage {stage.name} at step {at} of {stage.steps}", flush=True)
         return state.State(params, tree["frozen"], tree["opt"], **tree["misc"]), stage.index
     return None, 0
 

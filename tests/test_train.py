@@ -157,7 +157,7 @@ def hard_life(trainer: Trainer, workdir: Path) -> list[Life]:
 
 def killed_at_random(trainer: Trainer, workdir: Path) -> Life:
     """Somewhere after tune step 2: in a step, a save, a validation, between stages, or (rarely) after the end."""
-    places = [("tune", step) for step in range(3, 7)] + [("chain", step) for step in range(1, 5)]
+    places = [("tune", step) for step in range(4, 7)] + [("chain", step) for step in range(1, 5)]
     place, delay = random.choice(places), random.random()
     process = trainer.start(workdir, accident="none::")
     while process.poll() is None and place not in map(head, lines(workdir)):
