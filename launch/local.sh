@@ -39,6 +39,6 @@ run_module e2etts_jax.evaluate --workdir="$workdir"
 cat <<EOT
 
 Listen:             open $workdir/report/report.html in a browser
-Your own sentence:  .venv/bin/python -m e2etts_jax.synthesize --workdir=$workdir --text="twenty five past seven" --out=mine.wav
+Your own sentence:  .venv/bin/python -m e2etts_jax.synthesize --workdir=$workdir --text="received at seven twenty five p m" --out=mine.wav
 Continue:           run the same command again; it goes on from the last checkpoint
 EOT
