@@ -77,7 +77,9 @@ class DiTBlock(nn.Module):
         c = self.config
         zeros = nn.initializers.zeros_init()
         parts = layers.dense(6 * c.width, ("embed", "mlp"), dtype=self.dtype, init=zeros, name="modulation")(time)
-        shift_a, scale_a, gate_a, shift_f, scale_f, gate_f = jnp.split(parts[:, None, :], 6, axis=-1)
+        # whole on every device: when a sharded axis was split, XLA mixed up rows on a (2, 2, 2) mesh
+        parts = layers.constrain(parts[:, None, :], "batch", "time", "embed_act")
+        shift_a, scale_a, gate_a, shift_f, scale_f, gate_f = jnp.split(parts, 6, axis=-1)
         positions = jnp.broadcast_to(jnp.arange(x.shape[1])[None], x.shape[:2])
         head_dim = c.width // c.heads
         normed = layers.layer_norm(self.dtype, affine=False)(x) * (1 + scale_a) + shift_a
@@ -172,7 +174,8 @@ class FlowModel(nn.Module):
         time = jax.nn.silu(time)
         position_mask = jnp.repeat(mask, self.frames_per_token // c.patch, axis=1)
         x, _ = self.blocks(x, time, position_mask)
-        shift, scale = jnp.split(self.final_modulation(time)[:, None, :], 2, axis=-1)
+        parts = layers.constrain(self.final_modulation(time)[:, None, :], "batch", "time", "embed_act")
+        shift, scale = jnp.split(parts, 2, axis=-1)
         x = self.mel_out(self.final_norm(x) * (1 + scale) + shift).reshape(batch, frames, self.mels)
         if c.predict == "velocity":
             return x
