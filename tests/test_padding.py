@@ -43,8 +43,7 @@ VARIANTS = {
 }
 CASES = [
     ("codes", "garbage under the masks"),
-    ("codes", "longer rows"),
-    ("codes", "longer texts, more filler"),
+    ("codes", "all at once"),
     ("drawn", "garbage under the masks"),
     ("drawn", "all at once"),
     ("sampled", "garbage under the masks"),
