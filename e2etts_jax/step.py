@@ -65,14 +65,14 @@ def make_train_step(system: System, stage: Stage, terms: Mapping[str, Term]) -> 
         trained = {g: state.params[g] for g in stage.train}
         run = accumulated if stage.accumulate > 1 else (lambda *a: gradient(*a, None))
         (loss, (made, extra)), grads = run(trained, state, batch)
-        norms = {g: optax.global_norm(grads[g]) for g in stage.train}
+        norms = {g: optax.tree.norm(grads[g]) for g in stage.train}
         finite = jnp.isfinite(loss) & jnp.all(jnp.isfinite(jnp.stack(list(norms.values()))))
         params, opt, moved = dict(state.params), {}, {}
         for g in stage.train:
             updates, new = transforms[g].update(grads[g], state.opt[g], state.params[g])
             updates, opt[g] = keep_if(finite, (updates, new), (jax.tree.map(jnp.zeros_like, updates), state.opt[g]))
             params[g] = optax.apply_updates(state.params[g], updates)
-            moved[g] = optax.global_norm(updates)
+            moved[g] = optax.tree.norm(updates)
         skipped = jnp.where(finite, 0, state.skipped + 1)
         metrics = {
             "loss/total": loss,
