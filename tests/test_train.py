@@ -141,7 +141,7 @@ def config(data_dir: Path) -> ConfigDict:
 
 
 def hard_life(trainer: Trainer, workdir: Path) -> list[Life]:
-    """One run in six processes; after the fourth, a byte of the newest checkpoint changes."""
+    """One run in seven processes; after the fourth, a byte of the newest checkpoint changes."""
     lives = [
         trainer.live(workdir, accident="commit:joint:4"),
         trainer.live(workdir, "--config.log_every=4", accident="SIGTERM:joint:6"),
@@ -152,12 +152,13 @@ def hard_life(trainer: Trainer, workdir: Path) -> list[Life]:
     flipped = bytearray(damaged.read_bytes())
     flipped[len(flipped) // 2] ^= 1
     damaged.write_bytes(flipped)
+    lives.append(trainer.live(workdir, accident="saved:tune:4"))
     return [*lives, killed_at_random(trainer, workdir), trainer.live(workdir, accident="none::")]
 
 
 def killed_at_random(trainer: Trainer, workdir: Path) -> Life:
-    """Somewhere after tune step 2: in a step, a save, a validation, between stages, or (rarely) after the end."""
-    places = [("tune", step) for step in range(4, 7)] + [("chain", step) for step in range(1, 5)]
+    """Somewhere after tune step 4: in a step, a save, a validation, between stages, or (rarely) after the end."""
+    places = [("tune", step) for step in range(5, 7)] + [("chain", step) for step in range(1, 5)]
     place, delay = random.choice(places), random.random()
     process = trainer.start(workdir, accident="none::")
     while process.poll() is None and place not in map(head, lines(workdir)):
@@ -235,18 +236,24 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(hard: list[Lif
     assert "continuing stage tune at step 2 of 6" in hard[4].out
 
 
+def test_a_kill_after_a_save_costs_nothing(hard: list[Life]):
+    assert hard[4].code == -signal.SIGKILL, hard[4].err
+    assert hard[4].left["tune"] >= {"2", "4"}
+    assert "continuing stage tune at step 4 of 6" in hard[5].out
+
+
 @pytest.mark.parametrize("stage", STEPS)
 def test_the_end_is_the_same_bit_by_bit(hard: list[Life], folder: Path, stage: str):
     assert hard[-1].code == 0, hard[-1].err
     expected, got = final(folder / "quiet", stage), final(folder / "hard", stage)
     different = [item for item in EVERYTHING if not same_bits(expected[item], got[item])]
-    assert not different, f"{hard[4].err}\n{different} differ"
+    assert not different, f"{hard[5].err}\n{different} differ"
 
 
 def test_the_metrics_are_the_same_digit_by_digit(hard: list[Life], folder: Path):
     unlogged = [("joint", 3), ("joint", 5)]  # by the process that was told to log every 4 steps
     expected = [line for line in lines(folder / "quiet") if head(line) not in unlogged]
-    assert lines(folder / "hard") == expected, hard[4].err
+    assert lines(folder / "hard") == expected, hard[5].err
 
 
 def test_a_finished_run_stays_as_it_is(hard: list[Life], folder: Path, config: ConfigDict):

@@ -2,6 +2,7 @@
 
 commit            SIGKILL in the save of the step, between its data and Orbax's commit
 manifest          SIGKILL in the save of the step, between Orbax's commit and the manifest
+saved             SIGKILL right after the save of the step is complete
 SIGTERM, SIGINT   the signal, while the step runs
 nan               recordings are not a number from the step on
 """
@@ -37,6 +38,12 @@ def die_in(path: Path) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
+def die_after(r: Any, stage: Any, saver: Any, *rest: Any) -> None:
+    save(r, stage, saver, *rest)
+    saver.wait()
+    die_in(Path(str(saver.directory), str(rest[-1])))
+
+
 def put(r: Any, batch: dict[str, Any]) -> None:
     clock["step"] += 1
     if clock["step"] >= int(STEP):
@@ -59,6 +66,8 @@ if KIND == "commit":
     before(ocp.CompositeCheckpointHandler, "finalize", lambda handler, path: die_in(path))
 elif KIND == "manifest":
     before(checkpoint, "_write_manifest", die_in)
+elif KIND == "saved":
+    save, train.save = train.save, die_after
 elif KIND == "nan":
     before(train, "put", put)
 elif KIND in ("SIGTERM", "SIGINT"):
