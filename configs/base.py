@@ -44,7 +44,7 @@ def get_config() -> ConfigDict:
     c.data = ConfigDict()
     c.data.dataset = "numbers"  # a corpus of e2etts_jax/data/datasets
     c.data.data_dir = ""  # where built corpora lie; '' = $E2ETTS_DATA_DIR or ~/.cache/e2etts_jax
-    c.data.buckets = (92,)  # longest clip of each bucket, in tokens; every bucket is one compiled shape
+    c.data.buckets = (80,)  # longest clip of each bucket, in tokens; every bucket is one compiled shape
     c.data.max_text = 48  # longest text, in characters
     c.data.workers = 0  # loader processes; 0 = a thread, enough while clips decode fast
     c.data.prefetch = 4  # batches ready ahead of the step

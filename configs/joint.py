@@ -36,7 +36,7 @@ def get_config(arg: str = "tiny") -> ConfigDict:
     )
     c.stages.chain = base.stage(
         steps=r.chain_steps,
-        batch_size=r.batch_size,
+        batch_size=r.chain_batch,
         train=("llm",),
         terms={"rm_ctc": 1.0, "rm_spk": 0.1, "flow_match": 1.0, "rm_ctc_sampled": 1.0, "kl_ref": 0.1, "lm_ce": 1.0},
         lr={"llm": r.chain_lr},

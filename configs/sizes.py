@@ -19,6 +19,7 @@ class Recipe:
     tokenizer_lr: float  # of tokenizer and RM in the first stage
     tune_lr: float
     chain_lr: float
+    chain_batch: int  # smaller where sampling, one token after the other, costs more than it gives
     warmup: int
     crop: int  # tokens of each clip that the FM trains on
     unroll: int  # solver steps unrolled for recon_mel in the first stage
@@ -27,13 +28,14 @@ class Recipe:
 RECIPES = {
     "tiny": Recipe(
         joint_steps=450,
-        tune_steps=700,
-        chain_steps=60,
+        tune_steps=800,
+        chain_steps=40,
         batch_size=16,
         lr=1e-3,
         tokenizer_lr=6e-4,
         tune_lr=1e-3,
         chain_lr=5e-5,
+        chain_batch=8,
         warmup=40,
         crop=32,
         unroll=1,
@@ -47,6 +49,7 @@ RECIPES = {
         tokenizer_lr=2e-4,
         tune_lr=2e-4,
         chain_lr=1e-5,
+        chain_batch=32,
         warmup=1_000,
         crop=128,
         unroll=2,
@@ -61,6 +64,7 @@ RECIPES = {
         tokenizer_lr=1e-4,
         tune_lr=1e-5,
         chain_lr=1e-5,
+        chain_batch=1024,
         warmup=25_000,
         crop=0,
         unroll=2,

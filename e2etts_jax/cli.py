@@ -5,6 +5,11 @@ import os
 import sys
 from collections.abc import Callable
 
+from absl import flags
+
+# of every command; defined once, so that one process may import them all
+WORKDIR = flags.DEFINE_string("workdir", None, "folder of the run: config, checkpoints, metrics, report", required=True)
+
 
 def prepare() -> None:
     """Keeps libraries quiet and XLA's programs in a cache, so that a second run starts at once."""

@@ -201,7 +201,8 @@ class Wiring:
         field = self.field(jnp.ones_like(self.token_len, bool))
         rows = jnp.ones(c.mel.shape[0])
         times = ode.cosine_times(self.plan.fm_unroll_steps)
-        return ReconOut(ode.euler(lambda x, t: field(x, t * rows), c.noise, times, remat=True), c.mel, c.loss_mask)
+        remat = self.plan.fm_unroll_steps > 1  # a single step has nothing to save
+        return ReconOut(ode.euler(lambda x, t: field(x, t * rows), c.noise, times, remat=remat), c.mel, c.loss_mask)
 
     # --- RM ----------------------------------------------------------------------------------------------------------
 

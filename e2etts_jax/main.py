@@ -9,7 +9,6 @@ from ml_collections import config_flags
 from e2etts_jax import cli
 
 CONFIG = config_flags.DEFINE_config_file("config", lock_config=True)
-WORKDIR = flags.DEFINE_string("workdir", None, "directory for checkpoints, metrics and reports", required=True)
 
 
 def parse_flags(argv: list[str]) -> list[str]:
@@ -37,7 +36,7 @@ def main(argv: list[str]) -> int:
     from e2etts_jax import train  # after the flags are parsed: a wrong flag must not wait for the imports
 
     try:
-        return cli.guarded(lambda: train.run(CONFIG.value, WORKDIR.value))
+        return cli.guarded(lambda: train.run(CONFIG.value, cli.WORKDIR.value))
     except train.Interrupted as stop:
         print(stop)
         return 130

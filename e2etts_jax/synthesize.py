@@ -13,7 +13,6 @@ from absl import app, flags
 
 from e2etts_jax import cli
 
-WORKDIR = flags.DEFINE_string("workdir", None, "folder of a training run", required=True)
 TEXT = flags.DEFINE_string("text", None, "what to say")
 TEXT_FILE = flags.DEFINE_string("text_file", None, "file with one sentence a line; blank lines are skipped")
 OUT = flags.DEFINE_string(
@@ -67,7 +66,7 @@ def main(argv: Sequence[str]) -> int:
 
     def command() -> None:
         wanted = sentences(TEXT.value, TEXT_FILE.value, Path(OUT.value).expanduser())
-        speak(WORKDIR.value, STAGE.value, SEED.value, wanted)
+        speak(cli.WORKDIR.value, STAGE.value, SEED.value, wanted)
 
     return cli.guarded(command)
 

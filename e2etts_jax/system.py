@@ -20,7 +20,7 @@ DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
 
 def compute_dtype(name: str) -> Any:
-    """Resolves `auto`: bf16 where the hardware multiplies it fast (TPU, GPU, CPUs with AMX), else fp32.
+    """Resolves `auto`: bf16 where the hardware multiplies it fast (TPU, GPU, CPUs with AMX or AVX-512 BF16), else fp32.
 
     Raises:
       ValueError: neither `auto` nor a dtype of `DTYPES`.
@@ -30,7 +30,8 @@ def compute_dtype(name: str) -> Any:
             return jnp.bfloat16
         try:
             with open("/proc/cpuinfo") as info:
-                return jnp.bfloat16 if "amx_bf16" in info.read() else jnp.float32
+                flags = info.read()
+            return jnp.bfloat16 if "amx_bf16" in flags or "avx512_bf16" in flags else jnp.float32
         except OSError:
             return jnp.float32
     if name not in DTYPES:

@@ -20,7 +20,7 @@ from faults.config import STEPS, get_config
 from ml_collections import ConfigDict
 from tiny import same_bits
 
-from e2etts_jax import main, train
+from e2etts_jax import cli, main, train
 from e2etts_jax.checkpoint import load_items
 from e2etts_jax.data.datasets.numbers import compose, grammar
 from e2etts_jax.data.datasets.numbers.builder import Numbers
@@ -312,7 +312,7 @@ def say(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> Calla
 
     def run(config: ConfigDict, workdir: Path) -> str:
         monkeypatch.setattr(main, "CONFIG", SimpleNamespace(value=config))
-        monkeypatch.setattr(main, "WORKDIR", SimpleNamespace(value=str(workdir)))
+        monkeypatch.setattr(cli, "WORKDIR", SimpleNamespace(value=str(workdir)))
         assert main.main(["main"]) == 1
         said = capsys.readouterr().err
         assert said.startswith("error: ") and said.count("\n") == 1

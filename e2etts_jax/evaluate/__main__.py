@@ -4,7 +4,6 @@ from absl import app, flags
 
 from e2etts_jax import cli
 
-WORKDIR = flags.DEFINE_string("workdir", None, "the run to judge", required=True)
 STAGE = flags.DEFINE_string("stage", None, "stage whose parameters are judged; by default the last with a checkpoint")
 STAGES = flags.DEFINE_list("stages", [], "stages to compare in a table of their own")
 NUM = flags.DEFINE_integer("num", 100, "clips to judge", lower_bound=1)
@@ -21,7 +20,7 @@ def main(argv: list[str]) -> int:
 
     return cli.guarded(
         lambda: command.run(
-            WORKDIR.value,
+            cli.WORKDIR.value,
             stage=STAGE.value,
             stages=STAGES.value,
             num=NUM.value,

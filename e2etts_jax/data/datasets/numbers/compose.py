@@ -11,7 +11,6 @@ WORD_GAP = (0.020, 0.070)  # seconds between words of a group
 BOUND_GAP = (0.0, 0.010)  # seconds inside "fifty six": a longer one makes it "fifty" and "six"
 GROUP_GAP = (0.120, 0.220)  # seconds between groups
 EDGE = 0.100  # seconds of silence at both ends
-TEMPO_STEPS = (0.95, 1.0, 1.05)  # around the tempo of the word; few, so that every unit is made once per step
 WORD_TEMPO = 1.5  # words recorded alone, to the speed of running speech
 BOUND_TEMPO = 1.75  # the tens of "fifty six"
 PHRASE_TEMPO = 1.1  # carrier phrases are running speech already
@@ -39,7 +38,6 @@ def _binds(group: tuple[str, ...], w: int) -> bool:
 
 def compose(utterance: Utterance, rng: np.random.Generator) -> np.ndarray:
     """f32[W] at 16 kHz: the recorded units of the utterance with jittered pauses and silence at both ends."""
-    step = TEMPO_STEPS[rng.integers(len(TEMPO_STEPS))]
     edge = np.zeros(int(EDGE * units.RATE), np.float32)
     parts = [edge]
     for g, group in enumerate(utterance.groups):
@@ -48,5 +46,5 @@ def compose(utterance: Utterance, rng: np.random.Generator) -> np.ndarray:
                 low, high = GROUP_GAP if w == 0 else BOUND_GAP if _binds(group, w - 1) else WORD_GAP
                 parts.append(np.zeros(int(rng.uniform(low, high) * units.RATE), np.float32))
             tempo = PHRASE_TEMPO if word in PHRASES else BOUND_TEMPO if _binds(group, w) else WORD_TEMPO
-            parts.append(units.unit(KEYS[word], round(step * tempo, 3)))
+            parts.append(units.unit(KEYS[word], tempo))
     return np.concatenate([*parts, edge])
