@@ -44,7 +44,7 @@ def get_config() -> ConfigDict:
     c.data = ConfigDict()
     c.data.dataset = "numbers"  # a corpus of e2etts_jax/data/datasets
     c.data.data_dir = ""  # where built corpora lie; '' = $E2ETTS_DATA_DIR or ~/.cache/e2etts_jax
-    c.data.buckets = (80,)  # longest clip of each bucket, in tokens; every bucket is one compiled shape
+    c.data.buckets = (60, 80)  # longest clip of each bucket, in tokens; every bucket is one compiled shape
     c.data.max_text = 48  # longest text, in characters
     c.data.workers = 0  # loader processes; 0 = a thread, enough while clips decode fast
     c.data.prefetch = 4  # batches ready ahead of the step
@@ -93,7 +93,7 @@ def get_config() -> ConfigDict:
     c.model.fm.width = 256
     c.model.fm.heads = 4
     c.model.fm.ff = 768
-    c.model.fm.predict = "mel"  # network output: velocity, or the clean mel from which it follows
+    c.model.fm.predict = "preconditioned"  # network output: velocity, or preconditioned (easier to learn)
     c.model.fm.patch = 2  # mel frames a DiT position holds; 1 as in CosyVoice 3
     c.model.fm.look_ahead = 3  # tokens on each side that condition a token's frames
     c.model.fm.drop = 0.2  # share of rows without condition, speaker and prompt (classifier-free guidance)
@@ -116,13 +116,13 @@ def get_config() -> ConfigDict:
     c.max_skipped = 10  # stop after so many steps in a row with a loss or gradient that is not finite
 
     c.infer = ConfigDict()
-    c.infer.temperature = 1.0  # 0 = greedy
+    c.infer.temperature = 0.2  # 0 = greedy; little data wants little of it, large models 1
     c.infer.top_p = 0.8
     c.infer.top_k = 25
-    c.infer.repetition = 0.0  # largest share of the last 10 tokens an id may have before it is redrawn; 1 = off
+    c.infer.repetition = 0.5  # largest share of the last 10 tokens an id may have before it is redrawn; 1 = off
     c.infer.min_ratio = 0.0  # speech tokens per text token, least ...
     c.infer.max_ratio = 20.0  # ... and most
-    c.infer.max_tokens = 128  # hard limit of a sentence
+    c.infer.max_tokens = 96  # hard limit of a sentence
     c.infer.ode_steps = 10  # Euler steps of the FM
     c.infer.guidance = 0.7  # classifier-free guidance strength; 0 = off
     return c
@@ -157,6 +157,7 @@ def stage(**changes: Any) -> ConfigDict:
     s.optimizer.beta2 = 0.98
     s.optimizer.weight_decay = 0.01
     s.optimizer.clip = 1.0
+    s.optimizer.muon = 0.0  # factor on the rate of matrices in blocks, which then take Muon's updates; 0 = AdamW
     s.plan = ConfigDict()  # how tokens travel: e2etts_jax/stages.py, Plan
     s.plan.tokens_to_fm = "codes"  # codes, codes_detached, llm_gumbel, llm_hidden
     s.plan.tokens_to_rm = "codes"  # codes, codes_detached, llm_gumbel

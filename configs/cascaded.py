@@ -23,7 +23,7 @@ def get_config(arg: str = "tiny") -> ConfigDict:
         train=("tokenizer", "rm"),
         terms={"rm_ctc": 1.0, "rm_spk": 1.0},
         lr={"tokenizer": r.tokenizer_lr, "rm": r.tokenizer_lr},
-        optimizer={"warmup": r.warmup},
+        optimizer={"warmup": r.warmup, "muon": r.muon},
     )
     c.stages.parts = base.stage(
         steps=r.joint_steps + r.tune_steps,
@@ -31,7 +31,7 @@ def get_config(arg: str = "tiny") -> ConfigDict:
         train=("llm", "fm", "rm"),
         terms={"lm_ce": 1.0, "rm_ctc": 1.0, "rm_spk": 1.0, "flow_match": 1.0},
         lr={"llm": r.tune_lr, "fm": r.tune_lr, "rm": r.tune_lr},
-        optimizer={"warmup": r.warmup, "final": 0.02},
+        optimizer={"warmup": r.warmup, "final": 0.02, "muon": r.muon},
         plan={
             "tokens_to_fm": "codes_detached",
             "tokens_to_rm": "codes_detached",

@@ -22,7 +22,7 @@ def get_config(arg: str = "tiny") -> ConfigDict:
         train=("tokenizer", "llm", "fm", "rm"),
         terms={"lm_ce": 0.1, "rm_ctc": 1.0, "rm_spk": 1.0, "flow_match": 1.0, "recon_mel": 1.0},
         lr={"tokenizer": r.tokenizer_lr, "llm": r.lr, "fm": r.lr, "rm": r.tokenizer_lr},
-        optimizer={"warmup": r.warmup},
+        optimizer={"warmup": r.warmup, "muon": r.muon},
         plan={"fm_crop_tokens": r.crop, "fm_unroll_steps": r.unroll},
     )
     c.stages.tune = base.stage(
@@ -31,7 +31,7 @@ def get_config(arg: str = "tiny") -> ConfigDict:
         train=("llm", "fm", "rm"),
         terms={"lm_ce": 1.0, "rm_ctc": 1.0, "rm_spk": 1.0, "flow_match": 1.0},
         lr={"llm": r.tune_lr, "fm": r.tune_lr, "rm": r.tune_lr},
-        optimizer={"warmup": r.warmup, "final": 0.02},
+        optimizer={"warmup": r.warmup, "final": 0.02, "muon": r.muon},
         plan={"fm_crop_tokens": r.crop, "rm_noise_db": (5.0, 30.0)},
     )
     c.stages.chain = base.stage(

@@ -21,22 +21,24 @@ class Recipe:
     chain_lr: float
     chain_batch: int  # smaller where sampling, one token after the other, costs more than it gives
     warmup: int
+    muon: float  # of the first two stages: base.py, optimizer.muon
     crop: int  # tokens of each clip that the FM trains on
     unroll: int  # solver steps unrolled for recon_mel in the first stage
 
 
 RECIPES = {
     "tiny": Recipe(
-        joint_steps=450,
-        tune_steps=800,
+        joint_steps=350,
+        tune_steps=780,
         chain_steps=40,
         batch_size=16,
         lr=1e-3,
-        tokenizer_lr=6e-4,
+        tokenizer_lr=1e-3,
         tune_lr=1e-3,
         chain_lr=5e-5,
         chain_batch=8,
         warmup=40,
+        muon=10.0,
         crop=32,
         unroll=1,
     ),
@@ -51,6 +53,7 @@ RECIPES = {
         chain_lr=1e-5,
         chain_batch=32,
         warmup=1_000,
+        muon=0.0,
         crop=128,
         unroll=2,
     ),
@@ -66,6 +69,7 @@ RECIPES = {
         chain_lr=1e-5,
         chain_batch=1024,
         warmup=25_000,
+        muon=0.0,
         crop=0,
         unroll=2,
     ),
@@ -91,6 +95,7 @@ def _small(c: ConfigDict) -> None:
     f = c.model.fm
     f.layers, f.width, f.heads, f.ff, f.patch = 12, 512, 8, 2048, 1
     c.infer.max_tokens = 384
+    c.infer.temperature, c.infer.repetition = 1.0, 0.0
     c.mesh = sharding.mesh("dp")
     c.log_every, c.checkpoint_every = 50, 1000
 
@@ -115,6 +120,7 @@ def _base(c: ConfigDict) -> None:
     for part in (c.model.tokenizer, c.model.rm, m, f):
         part.remat = True
     c.infer.max_tokens = 750
+    c.infer.temperature, c.infer.repetition = 1.0, 0.0  # CosyVoice 3's
     c.mesh = sharding.mesh("fsdp")
     c.log_every, c.checkpoint_every = 100, 2000
 

@@ -52,11 +52,13 @@ class Plan:
 
 @dataclasses.dataclass(frozen=True)
 class Optimizer:
-    """AdamW with warm-up, for one group.
+    """AdamW with warm-up, or Muon beside it, for one group.
 
     Attributes:
       lr: peak rate. final: last rate as a fraction of it. decay: shape from peak to last, `cosine` or `constant`.
       warmup: steps from 0 to the peak. clip: largest global gradient norm of the group.
+      muon: factor on the rate of the matrices of the blocks, which then take orthogonalised updates (Muon, Jordan et
+        al. 2024) of an RMS of 0.2 x rate; 0 = AdamW for all.
     """
 
     lr: float
@@ -67,8 +69,11 @@ class Optimizer:
     beta2: float = 0.98
     weight_decay: float = 0.01
     clip: float = 1.0
+    muon: float = 0.0
 
     def __post_init__(self) -> None:
+        if self.muon < 0:
+            raise ValueError(f"optimizer muon {self.muon} must be 0 (off) or a factor above it")
         if self.decay not in ("cosine", "constant"):
             raise ValueError(f"optimizer decay {self.decay!r} is not one of cosine, constant")
 

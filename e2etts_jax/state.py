@@ -65,9 +65,19 @@ def shardings(system: System, stage: Stage, needs: tuple[str, ...], mesh: Mesh, 
     params = sharding.param_shardings(system.abstract(), mesh, rules)
     everywhere = NamedSharding(mesh, PartitionSpec())
     shapes = abstract(system, stage, needs)
+    absent = optax.MaskedNode  # of a parameter that another of the group's optimizers moves
+
+    def beside(leaf: Any, place: NamedSharding) -> Any:
+        return leaf if isinstance(leaf, absent) else place
+
     opt = {
         group: optax.tree_utils.tree_map_params(
-            tx, lambda leaf, place: place, shapes.opt[group], params[group], transform_non_params=lambda _: everywhere
+            tx,
+            beside,
+            shapes.opt[group],
+            params[group],
+            transform_non_params=lambda _: everywhere,
+            is_leaf=lambda x: isinstance(x, absent),
         )
         for group, tx in optimizers(stage).items()
     }

@@ -38,6 +38,16 @@ def full(recipe: str, size: str) -> Tiny:
     return build(load(recipe, size))
 
 
+def moments_of(opt: Any, name: str) -> int:
+    """Arrays of AdamW's second moments (`nu`), or of Muon's momentum (`muon`)."""
+    if name == "nu":
+        found = [value for _, value in optax.tree.get_all_with_path(opt, "nu")]
+    else:
+        nodes = jax.tree.leaves(opt, is_leaf=lambda x: isinstance(x, optax.contrib.MuonState))
+        found = [node.mu for node in nodes if isinstance(node, optax.contrib.MuonState)]
+    return len(jax.tree.leaves(found))
+
+
 @functools.cache
 def parameters(size: str) -> Any:
     return nn.unbox(full("joint", size).system.abstract())
@@ -69,9 +79,8 @@ def test_states_of_all_stages_have_shapes(size: str):
         for stage in t.stages.values():
             made = jax.eval_shape(lambda p, s=stage, t=t: state.create(p, s, 0, needed(s, t.terms)), parameters(size))
             assert set(made.opt) == set(stage.train)
-            assert {g: len(jax.tree.leaves(optax.tree.get(made.opt[g], "nu"))) for g in stage.train} == {
-                g: params[g] for g in stage.train
-            }
+            moments = {g: sum(moments_of(made.opt[g], name) for name in ("nu", "muon")) for g in stage.train}
+            assert moments == {g: params[g] for g in stage.train}, "one second moment, or Muon's first, a parameter"
             assert bool(made.frozen) == ("kl_ref" in stage.all_terms)
             assert all(x.dtype == np.float32 for x in jax.tree.leaves(made.params)), "parameters are fp32"
 

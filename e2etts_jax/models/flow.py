@@ -16,8 +16,7 @@ from e2etts_jax.models import layers
 from e2etts_jax.models.attention import Attention
 
 SIGMA = 1e-6
-PREDICTS = ("velocity", "mel")
-LEAST_NOISE = 0.1  # below this share of noise a predicted mel no longer divides by it
+PREDICTS = ("velocity", "preconditioned")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,8 +24,9 @@ class FlowConfig:
     """Size and conditioning.
 
     Attributes:
-      predict: what the network puts out: the `velocity`, or the clean `mel`, from which the velocity follows. The mel
-        is nearly a function of the tokens; the velocity carries all the noise through the network's width.
+      predict: what the network puts out: the `velocity`, or (`preconditioned`, after Karras et al. 2022) what is left
+        of it once the best linear guess from the noisy mel is taken out, at unit variance: the clean mel at t = 0,
+        which is nearly a function of the tokens, and minus the noise at t = 1.
       patch: mel frames a DiT position holds; 1 as in CosyVoice 3, more for CPUs (divides frames per token).
       look_ahead: tokens on each side that condition a token's frames.
       drop: probability that condition, speaker and prompt are dropped together (classifier-free guidance).
@@ -39,7 +39,7 @@ class FlowConfig:
     width: int = 256
     heads: int = 4
     ff: int = 1024
-    predict: str = "mel"
+    predict: str = "preconditioned"
     patch: int = 2
     look_ahead: int = 3
     drop: float = 0.2
@@ -179,8 +179,9 @@ class FlowModel(nn.Module):
         x = self.mel_out(self.final_norm(x) * (1 + scale) + shift).reshape(batch, frames, self.mels)
         if c.predict == "velocity":
             return x
-        left = jnp.maximum(1.0 - (1.0 - SIGMA) * t.astype(jnp.float32), LEAST_NOISE)
-        return (x - (1.0 - SIGMA) * noisy.astype(jnp.float32)) / left[:, None, None]
+        t = t.astype(jnp.float32)[:, None, None]
+        power = t**2 + (1.0 - t) ** 2  # variance of the noisy mel, for mels of unit variance
+        return (2.0 * t - 1.0) / power * noisy.astype(jnp.float32) + x * jax.lax.rsqrt(power)
 
     def __call__(self, noisy, t, tokens, prompt, prompt_mask, speaker, keep, mask, hidden=None):
         """Touches every parameter once, for initialisation."""
