@@ -28,9 +28,9 @@ class Recipe:
 
 RECIPES = {
     "tiny": Recipe(
-        joint_steps=350,
-        tune_steps=780,
-        chain_steps=40,
+        joint_steps=320,
+        tune_steps=720,
+        chain_steps=30,
         batch_size=16,
         lr=1e-3,
         tokenizer_lr=1e-3,
