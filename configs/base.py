@@ -109,6 +109,7 @@ def get_config() -> ConfigDict:
     c.stages = ConfigDict()  # by name
     c.run = ()  # names of the stages, in order
     c.warm_start = ""  # workdir whose last stage gives the first parameters; '' = from scratch
+    c.warm_groups = ("tokenizer", "llm", "fm", "rm")  # groups that it gives; the others start from scratch
 
     c.log_every = 10  # steps between metric lines
     c.checkpoint_every = 200  # steps; the last of a stage is always saved

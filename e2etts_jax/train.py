@@ -149,11 +149,15 @@ def print_sizes(r: Run) -> None:
 
 
 def initial(r: Run) -> Any:
-    """First parameters of the run: fresh, or the last ones of another workdir."""
+    """First parameters of the run: fresh, but for `warm_groups` where another workdir gives its last ones."""
     shardings = sharding.param_shardings(r.system.abstract(), r.mesh, r.rules)
-    if not r.config.warm_start:
-        return jax.jit(r.system.unboxed, out_shardings=shardings)(jax.random.key(r.config.seed))
-    other = r.config.warm_start
+    other, groups = r.config.warm_start, r.config.warm_groups
+    unknown = [group for group in groups if group not in GROUPS]
+    if unknown:
+        raise ValueError(f"warm_groups names unknown group {unknown[0]!r}: groups are {', '.join(GROUPS)}")
+    fresh = jax.jit(r.system.unboxed, out_shardings=shardings)(jax.random.key(r.config.seed))
+    if not other:
+        return fresh
     try:
         with open(os.path.join(other, "config.json")) as file:
             names = json.load(file)["run"]
@@ -164,7 +168,7 @@ def initial(r: Run) -> Any:
     for name in reversed(names):
         directory = os.path.join(other, "checkpoints", name)
         if os.path.isdir(directory):
-            return load_items(directory, GROUPS, places)
+            return {**fresh, **load_items(directory, groups, places)}
     raise ValueError(f"warm_start: {other} holds no checkpoint")
 
 

@@ -15,15 +15,19 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import jax
 import pytest
 from faults.config import STEPS, get_config
 from ml_collections import ConfigDict
 from tiny import same_bits
 
-from e2etts_jax import cli, main, train
+from e2etts_jax import cli, losses, main, sharding, train
 from e2etts_jax.checkpoint import load_items
 from e2etts_jax.data.datasets.numbers import compose, grammar
 from e2etts_jax.data.datasets.numbers.builder import Numbers
+from e2etts_jax.data.text import CharTokenizer
+from e2etts_jax.stages import parse_run
+from e2etts_jax.system import System
 from e2etts_jax.types import GROUPS
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
@@ -369,3 +373,27 @@ def test_a_workdir_of_another_config_is_left_alone(say: Callable, hard: list[Lif
     message = f"{folder / 'hard'} belongs to another config (different: model.llm.width, seed)"
     assert message in say(other, folder / "hard")
     assert content(folder / "hard") == before
+
+
+def test_a_warm_start_takes_the_groups_it_names(hard: list[Life], config: ConfigDict, folder: Path):
+    system = System.from_config(config, CharTokenizer(config.text.alphabet).vocab_size)
+    stages = parse_run(config, losses.terms())
+    mesh, rules = sharding.make_mesh((1, 1, 1)), sharding.rules_of(config.mesh.rules)
+
+    def first(**values: Any) -> Any:
+        c = changed(config, warm_start=str(folder / "hard"), **values)
+        return train.initial(SimpleNamespace(config=c, system=system, stages=stages, mesh=mesh, rules=rules))
+
+    trained, fresh = final(folder / "hard", "chain"), system.unboxed(jax.random.key(config.seed))
+    assert same_bits(first(), {g: trained[g] for g in GROUPS})
+    some = first(warm_groups=("tokenizer", "rm"))
+    for group in GROUPS:
+        assert same_bits(some[group], (trained if group in ("tokenizer", "rm") else fresh)[group]), group
+    with pytest.raises(ValueError, match="warm_groups names unknown group 'vocoder': groups are tokenizer"):
+        first(warm_groups=("vocoder",))
+
+
+def test_commands_share_a_process(repo_root: Path):
+    """Two that define the same flag could not be imported by one program, or by one worker of a test run."""
+    both = "import e2etts_jax.main, e2etts_jax.synthesize"
+    subprocess.run([sys.executable, "-c", both], cwd=repo_root, check=True)

@@ -36,7 +36,7 @@ def draw(count: int) -> list[tuple[compose.Utterance, np.ndarray]]:
     rng = np.random.default_rng([SEED, count])
     found: dict[str, tuple[compose.Utterance, np.ndarray]] = {}
     refused: set[str] = set()
-    progress = tqdm.tqdm(total=count, desc="composing numbers", unit="clip", leave=False)
+    progress = tqdm.tqdm(total=count, desc="composing numbers", unit="clip", leave=False, disable=None)
     while len(found) < count:
         utterance = grammar.utterance(rng)
         text = utterance.text
