@@ -47,6 +47,7 @@ def shrink(config: ConfigDict) -> ConfigDict:
     c.data.buckets, c.data.max_text = (SIZE,), TEXT
     for stage in c.stages.values():
         stage.steps, stage.batch_size, stage.optimizer.warmup = STEPS, ROWS, 5
+        stage.optimizer.muon = min(stage.optimizer.muon, 2.0)  # the rates below are five times as high
         for group in stage.train:
             stage.lr[group] = 5e-3
         stage.plan.fm_crop_tokens = min(stage.plan.fm_crop_tokens, SIZE - 2)
