@@ -43,20 +43,19 @@ def make(config: Optimizer, steps: int) -> optax.GradientTransformation:
     def decayed(params: Params) -> Params:
         return jax.tree_util.tree_map_with_path(lambda path, _: path[-1].key in DECAYED, params)
 
-    rate = schedule(config, steps)
+    clip, rate = optax.clip_by_global_norm(config.clip), schedule(config, steps)
     if not config.muon:
-        update = optax.adamw(rate, config.beta1, config.beta2, weight_decay=config.weight_decay, mask=decayed)
-    else:
-        update = optax.contrib.muon(
-            schedule(dataclasses.replace(config, lr=config.muon * config.lr), steps),
-            weight_decay=config.weight_decay / config.muon,
-            weight_decay_mask=decayed,
-            adam_b1=config.beta1,
-            adam_b2=config.beta2,
-            adam_weight_decay=config.weight_decay,
-            adam_learning_rate=rate,
-            consistent_rms=0.2,
-            ns_steps=NEWTON_SCHULZ_STEPS,
-            muon_weight_dimension_numbers=matrices,
-        )
-    return optax.chain(optax.clip_by_global_norm(config.clip), update)
+        adam = optax.adamw(rate, config.beta1, config.beta2, weight_decay=config.weight_decay, mask=decayed)
+        return optax.chain(clip, adam)
+    muon = optax.contrib.muon(
+        schedule(dataclasses.replace(config, lr=config.muon * config.lr), steps),
+        ns_steps=NEWTON_SCHULZ_STEPS,
+        consistent_rms=0.2,
+        adam_b1=config.beta1,
+        adam_b2=config.beta2,
+        adam_learning_rate=rate,
+        muon_weight_dimension_numbers=matrices,
+    )
+    # outside, because optax's Muon decays what it leaves to Adam without a mask
+    decay = optax.add_decayed_weights(lambda count: -config.weight_decay * rate(count), mask=decayed)
+    return optax.chain(clip, muon, decay)

@@ -31,17 +31,19 @@ def updates(config: Optimizer, group: str) -> dict[str, tuple[np.ndarray, np.nda
 
 @pytest.mark.parametrize("group", GROUPS)
 def test_muon_moves_the_matrices_of_blocks_alike_in_all_directions(group: str):
-    """Adam's first update is +-rate everywhere; Muon's has nearly equal singular values, and an RMS of 0.2 x rate."""
+    """Adam's first update is of one size everywhere; Muon's has almost equal singular values, RMS 0.2 x rate."""
     moved, taken = updates(MUON, group), []
     for path, (_, update) in moved.items():
-        if abs(np.abs(update) - MUON.lr).max() < 1e-5:
+        if np.ptp(np.quantile(np.abs(update), (0.1, 0.9))) < 1e-5:
             continue
         taken.append(path)
         assert update.ndim == 3 and path.endswith("kernel")
         for layer in update:
-            values = np.linalg.svd(layer / (0.2 * MUON.muon * MUON.lr), compute_uv=False) / max(layer.shape) ** 0.5
-            assert values.min() > 0.05 and values.max() < 1.4, (path, values)
-            assert np.median(values) > 0.6, (path, values)
+            rms = 0.2 * MUON.muon * MUON.lr  # of an orthogonal matrix, whose entries have one of 1 / sqrt(longer side)
+            values = np.linalg.svd(layer / (rms * max(layer.shape) ** 0.5), compute_uv=False)
+            assert 0.5 < np.median(values) and values.max() < 1.4, (path, values)
+            random = np.linalg.svd(np.random.default_rng(0).standard_normal(layer.shape), compute_uv=False)
+            assert values.std() / values.mean() < 0.7 * random.std() / random.mean(), (path, values)
     kernels = {path for path in moved if "blocks" in path and path.endswith("kernel")}
     assert taken and set(taken) == {path for path in kernels if "modulation" not in path and "depthwise" not in path}
 
@@ -49,7 +51,7 @@ def test_muon_moves_the_matrices_of_blocks_alike_in_all_directions(group: str):
 def test_without_muon_every_parameter_is_adams():
     config = Optimizer(lr=1e-3, decay="constant", weight_decay=0.0)
     for path, (_, update) in updates(config, "llm").items():
-        np.testing.assert_allclose(np.abs(update), 1e-3, atol=1e-5, err_msg=path)
+        np.testing.assert_allclose(np.abs(update), 1e-3, atol=5e-5, err_msg=path)
 
 
 def test_weight_decay_is_the_rate_of_the_parameter_not_of_its_optimizer():
