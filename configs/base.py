@@ -94,6 +94,7 @@ def get_config() -> ConfigDict:
     c.model.fm.heads = 4
     c.model.fm.ff = 768
     c.model.fm.predict = "preconditioned"  # network output: velocity, or preconditioned (easier to learn)
+    c.model.fm.times = "cosine"  # how t is drawn: uniform, or cosine (as often as the solver steps there)
     c.model.fm.patch = 2  # mel frames a DiT position holds; 1 as in CosyVoice 3
     c.model.fm.look_ahead = 3  # tokens on each side that condition a token's frames
     c.model.fm.drop = 0.2  # share of rows without condition, speaker and prompt (classifier-free guidance)
@@ -124,7 +125,7 @@ def get_config() -> ConfigDict:
     c.infer.min_ratio = 0.0  # speech tokens per text token, least ...
     c.infer.max_ratio = 20.0  # ... and most
     c.infer.max_tokens = 96  # hard limit of a sentence
-    c.infer.ode_steps = 10  # Euler steps of the FM
+    c.infer.ode_steps = 2  # Euler steps of the FM; more pay once it has trained longer than half an hour
     c.infer.guidance = 0.7  # classifier-free guidance strength; 0 = off
     return c
 

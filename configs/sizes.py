@@ -28,8 +28,8 @@ class Recipe:
 
 RECIPES = {
     "tiny": Recipe(
-        joint_steps=320,
-        tune_steps=720,
+        joint_steps=300,
+        tune_steps=640,
         chain_steps=30,
         batch_size=16,
         lr=1e-3,
@@ -94,7 +94,7 @@ def _small(c: ConfigDict) -> None:
     m.layers, m.width, m.heads, m.kv_heads, m.head_dim, m.ff, m.adapter_width = 12, 512, 8, 4, 64, 1536, 512
     f = c.model.fm
     f.layers, f.width, f.heads, f.ff, f.patch = 12, 512, 8, 2048, 1
-    c.infer.max_tokens = 384
+    c.infer.max_tokens, c.infer.ode_steps = 384, 10
     c.infer.temperature, c.infer.repetition = 1.0, 0.0
     c.mesh = sharding.mesh("dp")
     c.log_every, c.checkpoint_every = 50, 1000
@@ -116,10 +116,10 @@ def _base(c: ConfigDict) -> None:
     m.rope_theta, m.adapter_width = 1e6, 1024
     f = c.model.fm
     f.layers, f.width, f.heads, f.ff, f.patch = 26, 1024, 16, 4096, 1
-    f.predict = "velocity"
+    f.predict, f.times = "velocity", "uniform"
     for part in (c.model.tokenizer, c.model.rm, m, f):
         part.remat = True
-    c.infer.max_tokens = 750
+    c.infer.max_tokens, c.infer.ode_steps = 750, 10
     c.infer.temperature, c.infer.repetition = 1.0, 0.0  # CosyVoice 3's
     c.mesh = sharding.mesh("fsdp")
     c.log_every, c.checkpoint_every = 100, 2000

@@ -191,6 +191,8 @@ class Wiring:
     def flow(self) -> FlowOut:
         c: Crop = self.made("crop")
         t = self.streams.draw("flow_time", (), jax.random.uniform)
+        if self.system.fm.config.times == "cosine":
+            t = 1.0 - jnp.cos(jnp.pi / 2 * t)
         keep = self.streams.draw("guidance_drop", (), jax.random.uniform) >= self.system.fm.config.drop
         point, target = path(c.mel, c.noise, t)
         return FlowOut(self.field(keep)(point, t), target, c.loss_mask)

@@ -17,6 +17,7 @@ from e2etts_jax.models.attention import Attention
 
 SIGMA = 1e-6
 PREDICTS = ("velocity", "preconditioned")
+TIMES = ("uniform", "cosine")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,6 +28,8 @@ class FlowConfig:
       predict: what the network puts out: the `velocity`, or (`preconditioned`, after Karras et al. 2022) what is left
         of it once the best linear guess from the noisy mel is taken out, at unit variance: the clean mel at t = 0,
         which is nearly a function of the tokens, and minus the noise at t = 1.
+      times: how `t` is drawn in training: `uniform`, or `cosine`, as often as the solver steps there: more near the noise,
+        where the tokens decide, less near the mel (CosyVoice).
       patch: mel frames a DiT position holds; 1 as in CosyVoice 3, more for CPUs (divides frames per token).
       look_ahead: tokens on each side that condition a token's frames.
       drop: probability that condition, speaker and prompt are dropped together (classifier-free guidance).
@@ -40,6 +43,7 @@ class FlowConfig:
     heads: int = 4
     ff: int = 1024
     predict: str = "preconditioned"
+    times: str = "cosine"
     patch: int = 2
     look_ahead: int = 3
     drop: float = 0.2
@@ -55,6 +59,8 @@ class FlowConfig:
             raise ValueError(f"DiT width {self.width} is not a multiple of its {self.heads} heads")
         if self.predict not in PREDICTS:
             raise ValueError(f"fm.predict={self.predict!r} is not one of {', '.join(PREDICTS)}")
+        if self.times not in TIMES:
+            raise ValueError(f"fm.times={self.times!r} is not one of {', '.join(TIMES)}")
 
 
 def time_embedding(t: Float[Array, " B"], dims: int = 256) -> Float[Array, "B dims"]:
