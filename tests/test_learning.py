@@ -28,7 +28,7 @@ def joint() -> tuple[Any, dict[str, np.ndarray]]:
 
 LEARNED = {
     "lm_ce": (4.0, 1.6),
-    "flow_match": (3.0, 1.0),
+    "flow_match": (1.4, 1.0),
     "recon_mel": (0.7, 0.3),
     "rm_ctc": (8.0, 0.2),
     "rm_spk": (0.8, 0.05),
