@@ -20,7 +20,7 @@ def first_step(stage_name: str, parts: int) -> tuple[dict[str, float], Any, Any]
     t = tiny()
     stage = dataclasses.replace(t.stages[stage_name], accumulate=parts)
     state, metrics = t.step(stage)(t.state(stage), batch(t))
-    moments = {g: optax.tree.get(state.opt[g], "mu") for g in stage.train}
+    moments = {g: [m for _, m in optax.tree.get_all_with_path(state.opt[g], "mu")] for g in stage.train}
     return {name: float(value) for name, value in metrics.items()}, moments, state.params
 
 
