@@ -8,9 +8,8 @@ from typing import Any
 
 import jax
 import numpy as np
-import optax
 import pytest
-from tiny import batch, tiny
+from tiny import batch, first_moments, tiny
 
 RTOL = 1e-5
 
@@ -20,7 +19,7 @@ def first_step(stage_name: str, parts: int) -> tuple[dict[str, float], Any, Any]
     t = tiny()
     stage = dataclasses.replace(t.stages[stage_name], accumulate=parts)
     state, metrics = t.step(stage)(t.state(stage), batch(t))
-    moments = {g: [m for _, m in optax.tree.get_all_with_path(state.opt[g], "mu")] for g in stage.train}
+    moments = {g: first_moments(state.opt[g]) for g in stage.train}
     return {name: float(value) for name, value in metrics.items()}, moments, state.params
 
 

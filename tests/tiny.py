@@ -191,6 +191,16 @@ def with_terms(stage: Stage, **terms: float) -> Stage:
     return dataclasses.replace(stage, terms=terms)
 
 
+def first_moments(opt: Any) -> Any:
+    """First moments of a group as a tree like its parameters: each has its own in the state of AdamW or of Muon."""
+    trees = [tree for _, tree in optax.tree.get_all_with_path(opt, "mu")]
+
+    def absent(x: Any) -> bool:
+        return isinstance(x, optax.MaskedNode)
+
+    return jax.tree.map(lambda *found: next(x for x in found if not absent(x)), *trees, is_leaf=absent)
+
+
 def norms(grads: Mapping[str, Any]) -> dict[str, float]:
     """Norm of each group's gradient."""
     return {g: float(optax.tree.norm(grads[g])) for g in GROUPS}
