@@ -23,7 +23,7 @@ class Recipe:
     warmup: int
     muon: float  # of the first two stages: base.py, optimizer.muon
     crop: int  # tokens of each clip that the FM trains on
-    unroll: int  # solver steps unrolled for recon_mel in the first stage
+    unroll: int  # solver steps unrolled for recon_mel in the first two stages
 
 
 RECIPES = {
@@ -80,6 +80,11 @@ def _conformer(c: ConfigDict, layers: int, width: int, heads: int, ff: int, kern
     c.layers, c.width, c.heads, c.ff, c.kernel = layers, width, heads, ff, kernel
 
 
+def _cosyvoice_decoding(c: ConfigDict) -> None:
+    """CosyVoice 3's, for models that have trained long enough for it."""
+    c.infer.temperature, c.infer.repetition, c.infer.ode_steps = 1.0, 0.0, 10
+
+
 def _tiny(c: ConfigDict) -> None:
     """The defaults of base.py."""
 
@@ -94,8 +99,8 @@ def _small(c: ConfigDict) -> None:
     m.layers, m.width, m.heads, m.kv_heads, m.head_dim, m.ff, m.adapter_width = 12, 512, 8, 4, 64, 1536, 512
     f = c.model.fm
     f.layers, f.width, f.heads, f.ff, f.patch = 12, 512, 8, 2048, 1
-    c.infer.max_tokens, c.infer.ode_steps = 384, 10
-    c.infer.temperature, c.infer.repetition = 1.0, 0.0
+    c.infer.max_tokens = 384
+    _cosyvoice_decoding(c)
     c.mesh = sharding.mesh("dp")
     c.log_every, c.checkpoint_every = 50, 1000
 
@@ -119,8 +124,8 @@ def _base(c: ConfigDict) -> None:
     f.predict, f.times = "velocity", "uniform"
     for part in (c.model.tokenizer, c.model.rm, m, f):
         part.remat = True
-    c.infer.max_tokens, c.infer.ode_steps = 750, 10
-    c.infer.temperature, c.infer.repetition = 1.0, 0.0  # CosyVoice 3's
+    c.infer.max_tokens = 750
+    _cosyvoice_decoding(c)
     c.mesh = sharding.mesh("fsdp")
     c.log_every, c.checkpoint_every = 100, 2000
 

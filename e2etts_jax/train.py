@@ -155,7 +155,9 @@ def initial(r: Run) -> Any:
     unknown = [group for group in groups if group not in GROUPS]
     if unknown:
         raise ValueError(f"warm_groups names unknown group {unknown[0]!r}: groups are {', '.join(GROUPS)}")
-    fresh = jax.jit(r.system.unboxed, out_shardings=shardings)(jax.random.key(r.config.seed))
+    own = {g: place for g, place in shardings.items() if not other or g not in groups}
+    make = jax.jit(lambda key: {g: p for g, p in r.system.unboxed(key).items() if g in own}, out_shardings=own)
+    fresh = make(jax.random.key(r.config.seed))
     if not other:
         return fresh
     try:

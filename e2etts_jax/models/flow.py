@@ -28,8 +28,8 @@ class FlowConfig:
       predict: what the network puts out: the `velocity`, or (`preconditioned`, after Karras et al. 2022) what is left
         of it once the best linear guess from the noisy mel is taken out, at unit variance: the clean mel at t = 0,
         which is nearly a function of the tokens, and minus the noise at t = 1.
-      times: how `t` is drawn in training: `uniform`, or `cosine`, as often as the solver steps there (CosyVoice): more
-        near the noise, where the tokens decide.
+      times: how `t` is drawn in training: `uniform`, or `cosine`, as often as the solver steps there (CosyVoice;
+        `ode.cosine_times`): more near the noise, where the tokens decide.
       patch: mel frames a DiT position holds; 1 as in CosyVoice 3, more for CPUs (divides frames per token).
       look_ahead: tokens on each side that condition a token's frames.
       drop: probability that condition, speaker and prompt are dropped together (classifier-free guidance).
