@@ -44,7 +44,7 @@ def get_config() -> ConfigDict:
     c.data = ConfigDict()
     c.data.dataset = "numbers"  # a corpus of e2etts_jax/data/datasets
     c.data.data_dir = ""  # where built corpora lie; '' = $E2ETTS_DATA_DIR or ~/.cache/e2etts_jax
-    c.data.buckets = (60, 80)  # longest clip of each bucket, in tokens; every bucket is one compiled shape
+    c.data.buckets = (80,)  # longest clip of each bucket, in tokens; every bucket is one compiled shape
     c.data.max_text = 48  # longest text, in characters
     c.data.workers = 0  # loader processes; 0 = a thread, enough while clips decode fast
     c.data.prefetch = 4  # batches ready ahead of the step
@@ -76,11 +76,11 @@ def get_config() -> ConfigDict:
     c.model.rm.unroll = 1
     c.model.llm = ConfigDict()
     c.model.llm.layers = 6
-    c.model.llm.width = 256
-    c.model.llm.heads = 4
-    c.model.llm.kv_heads = 2
+    c.model.llm.width = 192
+    c.model.llm.heads = 3
+    c.model.llm.kv_heads = 1
     c.model.llm.head_dim = 64
-    c.model.llm.ff = 640
+    c.model.llm.ff = 512
     c.model.llm.rope_theta = 1e4
     c.model.llm.rms_eps = 1e-6
     c.model.llm.adapter = "mlp"  # codebook -> width: linear, mlp, or table (own rows, not tied)
@@ -95,7 +95,7 @@ def get_config() -> ConfigDict:
     c.model.fm.ff = 768
     c.model.fm.predict = "preconditioned"  # network output: velocity, or preconditioned (easier to learn)
     c.model.fm.times = "cosine"  # how t is drawn: uniform, or cosine (as often as the solver steps there)
-    c.model.fm.patch = 2  # mel frames a DiT position holds; 1 as in CosyVoice 3
+    c.model.fm.patch = 4  # mel frames a DiT position holds; 1 as in CosyVoice 3
     c.model.fm.look_ahead = 3  # tokens on each side that condition a token's frames
     c.model.fm.drop = 0.2  # share of rows without condition, speaker and prompt (classifier-free guidance)
     c.model.fm.prompt_share = 0.5  # share of rows with a clean mel prefix ...
@@ -118,15 +118,16 @@ def get_config() -> ConfigDict:
     c.max_skipped = 10  # stop after so many steps in a row with a loss or gradient that is not finite
 
     c.infer = ConfigDict()
-    c.infer.temperature = 0.2  # 0 = greedy; little data wants little of it, large models 1
+    c.infer.temperature = 0.5  # 0 = greedy; little data wants little of it, large models 1
     c.infer.top_p = 0.8
     c.infer.top_k = 25
-    c.infer.repetition = 0.5  # largest share of the last 10 tokens an id may have before it is redrawn; 1 = off
+    c.infer.repetition = 1.0  # largest share of the last 10 tokens an id may have before it is redrawn; 1 = off
+    c.infer.candidates = 8  # draws of a sentence, of which the RM chooses the one that it reads best; 1 = no choice
     c.infer.min_ratio = 0.0  # speech tokens per text token, least ...
     c.infer.max_ratio = 20.0  # ... and most
     c.infer.max_tokens = 96  # hard limit of a sentence
-    c.infer.ode_steps = 2  # Euler steps of the FM; more pay once it has trained longer than half an hour
-    c.infer.guidance = 0.7  # classifier-free guidance strength; 0 = off
+    c.infer.ode_steps = 1  # Euler steps of the FM; a young one does best with those that recon_mel unrolled
+    c.infer.guidance = 0.0  # classifier-free guidance strength; 0 = off
     return c
 
 

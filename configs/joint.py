@@ -29,10 +29,10 @@ def get_config(arg: str = "tiny") -> ConfigDict:
         steps=r.tune_steps,
         batch_size=r.batch_size,
         train=("llm", "fm", "rm"),
-        terms={"lm_ce": 1.0, "rm_ctc": 1.0, "rm_spk": 1.0, "flow_match": 1.0, "recon_mel": 1.0},
+        terms={"lm_ce": 1.0, "rm_ctc": 1.0, "rm_spk": 1.0, "flow_match": 1.0, "recon_mel": r.recon},
         lr={"llm": r.tune_lr, "fm": r.tune_lr, "rm": r.tune_lr},
         optimizer={"warmup": r.warmup, "final": 0.02, "muon": r.muon},
-        plan={"fm_crop_tokens": r.crop, "fm_unroll_steps": r.unroll, "rm_noise_db": (5.0, 30.0)},
+        plan={"fm_crop_tokens": r.crop, "fm_unroll_steps": r.unroll, "rm_noise_db": r.noise_db},
     )
     c.stages.chain = base.stage(
         steps=r.chain_steps,

@@ -24,13 +24,15 @@ class Recipe:
     muon: float  # of the first two stages: base.py, optimizer.muon
     crop: int  # tokens of each clip that the FM trains on
     unroll: int  # solver steps unrolled for recon_mel in the first two stages
+    recon: float  # weight of recon_mel in the second stage
+    noise_db: tuple[float, ...]  # white noise under half of the clips that tune the RM
 
 
 RECIPES = {
     "tiny": Recipe(
-        joint_steps=300,
-        tune_steps=640,
-        chain_steps=30,
+        joint_steps=240,
+        tune_steps=1050,
+        chain_steps=20,
         batch_size=16,
         lr=1e-3,
         tokenizer_lr=1e-3,
@@ -41,6 +43,8 @@ RECIPES = {
         muon=10.0,
         crop=32,
         unroll=1,
+        recon=3.0,  # sampled in one step, which this loss trains: docs/results/recipe
+        noise_db=(),  # one studio voice: nothing to be robust against
     ),
     "small": Recipe(
         joint_steps=20_000,
@@ -56,6 +60,8 @@ RECIPES = {
         muon=0.0,
         crop=128,
         unroll=2,
+        recon=1.0,
+        noise_db=(5.0, 30.0),
     ),
     # the paper's rates and warm-up
     "base": Recipe(
@@ -72,6 +78,8 @@ RECIPES = {
         muon=0.0,
         crop=0,
         unroll=2,
+        recon=1.0,
+        noise_db=(5.0, 30.0),
     ),
 }
 
@@ -82,7 +90,8 @@ def _conformer(c: ConfigDict, layers: int, width: int, heads: int, ff: int, kern
 
 def _cosyvoice_decoding(c: ConfigDict) -> None:
     """CosyVoice 3's, for models that have trained long enough for it."""
-    c.infer.temperature, c.infer.repetition, c.infer.ode_steps = 1.0, 0.0, 10
+    c.infer.temperature, c.infer.repetition, c.infer.candidates = 1.0, 0.0, 1
+    c.infer.ode_steps, c.infer.guidance = 10, 0.7
 
 
 def _tiny(c: ConfigDict) -> None:

@@ -10,6 +10,12 @@ from absl import flags
 # of every command; defined once, so that one process may import them all
 WORKDIR = flags.DEFINE_string("workdir", None, "folder of the run: config, checkpoints, metrics, report", required=True)
 
+INFER = flags.DEFINE_multi_string(
+    "infer",
+    [],
+    "decoding unlike the run's own, key=value of config.infer: --infer=candidates=1 --infer=ode_steps=4",
+)
+
 
 def prepare() -> None:
     """Keeps libraries quiet and XLA's programs in a cache, so that a second run starts at once."""

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from e2etts_jax.stages import Plan
 from e2etts_jax.types import Batch, Outputs, Sum
@@ -62,25 +62,33 @@ def recon_mel(out: Outputs, batch: Batch) -> Sum:
     return _sum(jnp.mean(jnp.abs(recon.mel - recon.target), axis=-1), recon.mask)
 
 
-def _ctc(logits: Float[Array, "B N V"], frames: Float[Array, " B"], batch: Batch) -> Sum:
+def ctc(
+    logits: Float[Array, "B N V"], frames: Int[Array, " B"], text: Int[Array, "B S"], text_len: Int[Array, " B"]
+) -> Float[Array, " B"]:
+    """CTC loss of each row, nats; text id 0 is the blank. Huge where a text needs more frames than there are."""
+    late = (jnp.arange(logits.shape[1])[None] >= frames[:, None]).astype(jnp.float32)
+    unused = (jnp.arange(text.shape[1])[None] >= text_len[:, None]).astype(jnp.float32)
+    return optax.losses.ctc_loss(logits, late, text, unused, blank_id=0)
+
+
+def _recognition(logits: Float[Array, "B N V"], frames: Int[Array, " B"], batch: Batch) -> Sum:
     """CTC loss, nats a character. A row with fewer frames than its text needs adds 0: no model could read it."""
     text, valid = batch.text, batch.text_mask
     repeats = jnp.sum((text[:, 1:] == text[:, :-1]) & valid[:, 1:], axis=1)
     possible = (frames >= batch.text_len + repeats) & (batch.wav_len > 0)
-    padding = (jnp.arange(logits.shape[1])[None] >= frames[:, None]).astype(jnp.float32)
-    losses = optax.losses.ctc_loss(logits, padding, text, (~valid).astype(jnp.float32), blank_id=0)
+    losses = ctc(logits, frames, text, batch.text_len)
     count = jnp.sum(jnp.where(batch.wav_len > 0, batch.text_len, 0))
     return Sum(jnp.sum(jnp.where(possible, losses, 0.0)), count.astype(jnp.float32))
 
 
 def rm_ctc(out: Outputs, batch: Batch) -> Sum:
     """Recognition loss of the RM on what the plan gives it (PAPER: L_ASR; -log P_ASR of DiffRO)."""
-    return _ctc(out["rm"].heads["asr"], out["rm"].frames, batch)
+    return _recognition(out["rm"].heads["asr"], out["rm"].frames, batch)
 
 
 def rm_ctc_sampled(out: Outputs, batch: Batch) -> Sum:
     """The same on sequences the LLM sampled freely; CTC needs no alignment with the recording."""
-    return _ctc(out["rm_sampled"].heads["asr"], out["rm_sampled"].frames, batch)
+    return _recognition(out["rm_sampled"].heads["asr"], out["rm_sampled"].frames, batch)
 
 
 def rm_spk(out: Outputs, batch: Batch) -> Sum:

@@ -49,7 +49,7 @@ def speak(workdir: str, stage: str | None, seed: int, wanted: list[tuple[Path, s
     """Writes every sentence to its file and says how long it took."""
     from e2etts_jax.infer.synthesizer import Synthesizer
 
-    synthesizer = Synthesizer.load(workdir, stage)
+    synthesizer = Synthesizer.load(workdir, stage, infer=cli.INFER.value)
     start, rate = time.perf_counter(), synthesizer.sample_rate
     wavs = synthesizer.synthesize([text for _, text in wanted], seed)
     took, spoken = time.perf_counter() - start, sum(map(len, wavs)) / rate

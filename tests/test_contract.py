@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
@@ -22,7 +23,7 @@ from e2etts_jax.types import GROUPS, Batch
 RECIPES = {"joint": ("joint", "tune", "chain"), "cascaded": ("tok", "parts")}
 SIZES = ("tiny", "small", "base")
 MILLIONS = {  # of parameters, rounded: what the documentation says
-    "tiny": {"tokenizer": 2.1, "llm": 4.2, "fm": 6.9, "rm": 1.4},
+    "tiny": {"tokenizer": 2.1, "llm": 2.4, "fm": 7.0, "rm": 1.4},
     "small": {"tokenizer": 21.0, "llm": 38.1, "fm": 59.0, "rm": 13.8},
     "base": {"tokenizer": 293.7, "llm": 442.6, "fm": 498.2, "rm": 291.5},  # the paper: 0.6 + 0.5 + 0.6 thousand
 }
@@ -142,5 +143,10 @@ def test_the_llm_starts_undecided():
         out = forward(t.system, t.system.unboxed(key), b, Streams(key, b.row), Plan(), ("lm",))
         return lm_ce(out, b).mean
 
-    value = float(fast_jit(loss)(jax.random.key(0), batch(t)))
+    # over keys: a fresh tokenizer says nearly the same few tokens all the time, so one draw of the LLM says little
+    value = float(
+        fast_jit(lambda keys, b: jnp.mean(jax.lax.map(lambda k: loss(k, b), keys)))(
+            jax.random.split(jax.random.key(0), 6), batch(t)
+        )
+    )
     assert abs(value - np.log(6562)) < 0.25, value

@@ -27,6 +27,7 @@ def main(argv: list[str]) -> int:
             out=OUT.value,
             split=SPLIT.value,
             seed=SEED.value,
+            infer=cli.INFER.value,
         )
     )
 

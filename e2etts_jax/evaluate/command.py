@@ -18,6 +18,7 @@ def run(
     out: str | None = None,
     split: str = "test",
     seed: int = 0,
+    infer: Sequence[str] = (),
 ) -> Path:
     """Judges a trained run and returns the path of its report.html.
 
@@ -28,11 +29,12 @@ def run(
       num: clips of `split` to judge.
       out: folder of the report; by default workdir/report.
       seed: of the sampling.
+      infer: `key=value` of decoding, in place of the run's own.
 
     Raises:
       ImportError: the eval extra is missing.
       FileNotFoundError: no such run, or no usable checkpoint in it.
-      ValueError: no such stage or split.
+      ValueError: no such stage, split or infer key.
     """
     try:
         from e2etts_jax.evaluate.report import write_report  # needs the eval extra, as the recognisers do
@@ -44,8 +46,8 @@ def run(
         print(f"[{time.perf_counter() - begun:4.0f} s] {line}", flush=True)
 
     folder = Path(workdir).expanduser()
-    speaker = Synthesizer.load(folder, stage)
-    others = {name: Synthesizer.load(folder, name) for name in stages}
+    speaker = Synthesizer.load(folder, stage, infer=infer)
+    others = {name: Synthesizer.load(folder, name, infer=infer) for name in stages}
     config, rate = speaker.config, speaker.sample_rate
     codes = config["model"]["tokenizer"]["levels"] ** config["model"]["tokenizer"]["dims"]
     examples = sources.load_examples(config["data"], split, num, rate)
@@ -71,6 +73,7 @@ def run(
         "split": split,
         "dataset": config["data"]["dataset"],
         "seed": seed,
+        "infer": speaker.config.infer.to_dict(),
         "tokens": {"split": "train", **tokens},
         "stages": table,
         "curves": collect.read_curves(folder / "metrics.jsonl"),

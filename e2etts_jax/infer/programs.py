@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from e2etts_jax.features import denormalize, log_mel
+from e2etts_jax.losses import ctc
 from e2etts_jax.models import ode
 from e2etts_jax.models.flow import FlowModel
 from e2etts_jax.models.generate import Sampling, generate
@@ -36,19 +37,33 @@ def tokenize(system: System, params: Params, wav: Float[Array, "B W"], wav_len: 
     return system.tokenizer.apply({"params": params["tokenizer"]}, heard, mel_mask).ids
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
 def speak(
     system: System,
     sampling: Sampling,
     max_tokens: int,
+    candidates: int,
     params: Params,
     text: Int[Array, "B S"],
     text_len: Int[Array, " B"],
     streams: Streams,
 ) -> tuple[Int[Array, "B T"], Int[Array, " B"]]:
-    """Token ids [B, max_tokens] drawn for each text, and their count."""
+    """Token ids [B, max_tokens] drawn for each text, and their count.
+
+    With several `candidates`, all are drawn as one batch, and each text keeps the one in which the reward model reads
+    it best (lowest CTC loss). The first candidate is what a single draw gives.
+    """
     codebook, keys = _codebook(system, params), streams.rows("sample")
-    return generate(system.llm, params["llm"], text, text_len, codebook, keys, max_tokens, sampling)
+    if candidates == 1:
+        return generate(system.llm, params["llm"], text, text_len, codebook, keys, max_tokens, sampling)
+    others = jax.vmap(lambda key: jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(1, candidates)))(keys)
+    keys = jnp.concatenate([keys[:, None], others], axis=1).reshape(-1)
+    text, text_len = jnp.repeat(text, candidates, axis=0), jnp.repeat(text_len, candidates, axis=0)
+    ids, count = generate(system.llm, params["llm"], text, text_len, codebook, keys, max_tokens, sampling)
+    logits = _read(system, params, codebook, ids, count)
+    loss = ctc(logits, count * system.rm.config.ctc_upsample, text, text_len).reshape(-1, candidates)
+    best = jnp.arange(loss.shape[0]) * candidates + jnp.argmin(loss, axis=1)
+    return ids[best], count[best]
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
@@ -93,9 +108,14 @@ def flow(
     return jnp.where(valid, jnp.maximum(made, floor), floor)
 
 
+def _read(
+    system: System, params: Params, codebook: Float[Array, "V Dq"], ids: Int[Array, "B T"], token_len: Int[Array, " B"]
+) -> Float[Array, "B N V"]:
+    mask = length_mask(token_len, ids.shape[1])
+    return system.rm.apply({"params": params["rm"]}, codebook[ids] * mask[..., None], mask)["asr"]
+
+
 @functools.partial(jax.jit, static_argnums=0)
 def recognize(system: System, params: Params, ids: Int[Array, "B T"], token_len: Int[Array, " B"]) -> Int[Array, "B N"]:
     """The reward model's best character of each CTC frame, ctc_upsample frames a token."""
-    mask = length_mask(token_len, ids.shape[1])
-    q = _codebook(system, params)[ids] * mask[..., None]
-    return jnp.argmax(system.rm.apply({"params": params["rm"]}, q, mask)["asr"], axis=-1)
+    return jnp.argmax(_read(system, params, _codebook(system, params), ids, token_len), axis=-1)

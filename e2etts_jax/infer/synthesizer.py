@@ -76,7 +76,11 @@ class Synthesizer:
 
     @classmethod
     def load(
-        cls, workdir: str | Path, stage: str | None = None, speaker: Float[np.ndarray, " E"] | None = None
+        cls,
+        workdir: str | Path,
+        stage: str | None = None,
+        speaker: Float[np.ndarray, " E"] | None = None,
+        infer: Sequence[str] = (),
     ) -> "Synthesizer":
         """Reads the newest good checkpoint of a run.
 
@@ -84,16 +88,18 @@ class Synthesizer:
           workdir: of `e2etts_jax.main`.
           stage: by default the last stage of `config.run` that has a usable checkpoint.
           speaker: see the constructor.
+          infer: `key=value` for `config.infer`, in place of what the run was configured with.
 
         Raises:
           FileNotFoundError: no such workdir, or no usable checkpoint in it.
-          ValueError: no such stage, or a checkpoint of other models than config.json describes.
+          ValueError: no such stage, `infer` key or value, or a checkpoint of other models than config.json describes.
         """
         folder = Path(workdir).expanduser()
         if not (folder / "config.json").is_file():
             missing = "config.json in workdir" if folder.is_dir() else "workdir"
             raise FileNotFoundError(f"no {missing} {folder}: give the --workdir of a training run")
         config = _config(json.loads((folder / "config.json").read_text()))
+        _decoding(config.infer, infer)
         root = folder / "checkpoints"
         saved = sorted(path.name for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
         if not saved:
@@ -156,16 +162,21 @@ class Synthesizer:
         return _in_batches(lengths, run)
 
     def generate_tokens(self, texts: Sequence[str], seed: int = 0) -> Ids:
-        """Token ids that the language model draws for each text; errors as in `synthesize`."""
+        """Token ids that the language model draws for each text: of `infer.candidates` draws the one that the reward
+        model reads best. Errors as in `synthesize`.
+        """
         encoded = [self._encode(text) for text in texts]
         infer = self.config.infer
+        if infer.candidates < 1:
+            raise ValueError(f"infer.candidates={infer.candidates}: at least one draw is needed")
         fields = ("temperature", "top_p", "top_k", "repetition", "min_ratio", "max_ratio")
         sampling = Sampling(**{name: infer[name] for name in fields})
 
         def run(rows: list[int], size: int, length: int) -> Ids:
             text, text_len = _stack([encoded[row] for row in rows], size, length)
             streams = _streams(seed, rows, size)
-            drawn = programs.speak(self._system, sampling, infer.max_tokens, self.params, text, text_len, streams)
+            fixed = (self._system, sampling, infer.max_tokens, infer.candidates)
+            drawn = programs.speak(*fixed, self.params, text, text_len, streams)
             ids, count = (np.asarray(a) for a in drawn)
             return [ids[i, : count[i]] for i in range(len(rows))]
 
@@ -304,6 +315,18 @@ def _config(config: Any) -> ConfigDict:
         return tuple(tuples(inner) for inner in value) if isinstance(value, list | tuple) else value
 
     return config if isinstance(config, ConfigDict) else ConfigDict(tuples(config))
+
+
+def _decoding(infer: ConfigDict, pairs: Sequence[str]) -> None:
+    """Applies `key=value` pairs to `config.infer`; a value has the type of what it replaces."""
+    for pair in pairs:
+        key, found, value = pair.partition("=")
+        if not found or key not in infer:
+            raise ValueError(f"--infer={pair} is not key=value; the keys are {', '.join(infer)}")
+        try:
+            infer[key] = type(infer[key])(value)
+        except ValueError:
+            raise ValueError(f"--infer={pair}: {key} wants a number such as {infer[key]}") from None
 
 
 def _voice(config: ConfigDict) -> Float[np.ndarray, " E"]:

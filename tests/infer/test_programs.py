@@ -5,6 +5,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from tiny import Tiny, batch, fast_jit
 
@@ -12,6 +13,7 @@ from e2etts_jax.features import denormalize
 from e2etts_jax.forward import forward
 from e2etts_jax.infer import programs
 from e2etts_jax.models.flow import FlowModel
+from e2etts_jax.models.generate import Sampling, generate
 from e2etts_jax.models.tokenizer import Tokenizer
 from e2etts_jax.rng import Streams
 from e2etts_jax.stages import Plan
@@ -36,6 +38,37 @@ def test_tokens_and_characters_are_those_of_training(built: Tiny) -> None:
     want = np.argmax(out["rm"].heads["asr"], axis=-1)
     frames = np.repeat(valid, built.system.rm.config.ctc_upsample, axis=1)
     np.testing.assert_array_equal(best[frames], want[frames])
+
+
+def test_of_several_draws_the_best_read_one_is_kept(built: Tiny) -> None:
+    """Against every candidate drawn alone and scored by optax, one row at a time."""
+    s, p, count = built.system, built.params, 5
+    text, text_len = jnp.asarray([[3, 4, 9], [7, 7, 0], [2, 0, 0]]), jnp.asarray([3, 2, 1])
+    sampling = Sampling(top_p=1.0, top_k=0, repetition=1.0)
+    best, length = programs.speak(s, sampling, 8, count, p, text, text_len, STREAMS)
+    codebook = s.tokenizer.apply({"params": p["tokenizer"]}, method=Tokenizer.codebook)
+    chosen, firsts = [], []
+    for row in range(3):
+        own = STREAMS.rows("sample")[row]
+        keys = [own, *(jax.random.fold_in(own, k) for k in range(1, count))]
+        losses, draws = [], []
+        for key in keys:
+            args = text[row : row + 1], text_len[row : row + 1], codebook, key[None], 8, sampling
+            ids, n = fast_jit(lambda p, args=args: generate(s.llm, p, *args))(p["llm"])
+            size = int(n[0])
+            alone, mask = codebook[ids[:, :size]], jnp.ones((1, size), bool)
+            logits = s.rm.apply({"params": p["rm"]}, alone, mask)["asr"]
+            words = text[row : row + 1, : int(text_len[row])]
+            losses.append(
+                float(optax.losses.ctc_loss(logits, jnp.zeros(logits.shape[:2]), words, jnp.zeros(words.shape))[0])
+            )
+            draws.append(ids[0, :size].tolist())
+        chosen.append(int(np.argmin(losses)))
+        firsts.append(draws[0])
+        assert best[row, : length[row]].tolist() == draws[chosen[-1]]
+    assert set(chosen) != {0}  # the first draw was not always the best
+    first, size = programs.speak(s, sampling, 8, 1, p, text, text_len, STREAMS)
+    assert [first[row, : size[row]].tolist() for row in range(3)] == firsts
 
 
 @pytest.fixture(scope="module")

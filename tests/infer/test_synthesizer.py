@@ -253,6 +253,22 @@ def test_the_last_stage_with_a_good_checkpoint_is_loaded(workdir: Path, speaker:
     assert last.recognize_tokens([[1], [2, 3]]) != []
 
 
+def test_decoding_can_be_changed_for_a_run(workdir: Path, speaker: np.ndarray) -> None:
+    changed = Synthesizer.load(workdir, None, speaker, ["candidates=3", "temperature=0.25"]).config.infer
+    assert (changed.candidates, changed.temperature) == (3, 0.25) and isinstance(changed.candidates, int)
+    assert changed.max_tokens == 12  # the rest is the run's
+    for bad, message in {
+        "candidates": "--infer=candidates is not key=value; the keys are .*temperature",
+        "draws=2": "--infer=draws=2 is not key=value; the keys are candidates, ",
+        "candidates=2.5": "--infer=candidates=2.5: candidates wants a number such as ",
+    }.items():
+        with pytest.raises(ValueError, match=message):
+            Synthesizer.load(workdir, None, speaker, [bad])
+    none = Synthesizer.load(workdir, None, speaker, ["candidates=0"])
+    with pytest.raises(ValueError, match="infer.candidates=0: at least one draw is needed"):
+        none.generate_tokens(["ab"])
+
+
 def test_a_damaged_stage_is_passed_over(workdir: Path, speaker: np.ndarray, tmp_path: Path) -> None:
     copy = tmp_path / "run"
     shutil.copytree(workdir, copy)
