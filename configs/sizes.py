@@ -31,7 +31,7 @@ class Recipe:
 RECIPES = {
     "tiny": Recipe(
         joint_steps=240,
-        tune_steps=1050,
+        tune_steps=1150,
         chain_steps=20,
         batch_size=16,
         lr=1e-3,

@@ -3,6 +3,10 @@
 
 UV_VERSION=0.13.9
 
+# glibc 2.35 or newer on Linux: large arrays in large pages. XLA's CPU programs ask for fresh memory every step, and the kernel clears it
+# page by page: 2.6 million page faults in 15 steps of the tuning stage became 0.1 million, and a step took 0.78 s instead of 1.01 s.
+export GLIBC_TUNABLES=${GLIBC_TUNABLES:-glibc.malloc.hugetlb=1}
+
 # Prints the first Python 3.11-3.13 that really starts and can make environments (a version manager's shim may not).
 # 3.12 and 3.13 come first, pyenv's inactive ones too: they get a newer JAX, whose bf16 is three times faster on AMX CPUs.
 find_python() {
