@@ -93,6 +93,15 @@ def test_eight_devices_compute_what_one_does(alone: Any, shape: tuple[int, ...],
     assert many[2] > 10, "no sharding constraint reached the compiler"
 
 
+def test_positions_of_a_whole_token_are_the_same_on_eight_devices():
+    """`:tiny`'s own `fm.patch`, which the shrunken config lacks."""
+    config = tiny().config.copy_and_resolve_references()
+    config.model.fm.patch = 4
+    t, stage = build(config), gentle("joint", {"flow_match": 1.0})
+    assert t.system.fm.frames_per_token == 4
+    assert_same(train(t, stage, (1, 1, 1), steps=1), train(t, stage, (2, 2, 2), steps=1))
+
+
 def test_chain_in_parts_on_eight_devices_is_the_chain_on_one():
     one = train(tiny(), gentle("chain", CHAIN), (1, 1, 1), steps=1)
     assert_same(one, train(tiny(), gentle("chain", CHAIN, accumulate=2), (2, 2, 2), steps=1))

@@ -73,7 +73,7 @@ def run(
         "split": split,
         "dataset": config["data"]["dataset"],
         "seed": seed,
-        "infer": speaker.config.infer.to_dict(),
+        "infer": dict(config["infer"]),
         "tokens": {"split": "train", **tokens},
         "stages": table,
         "curves": collect.read_curves(folder / "metrics.jsonl"),

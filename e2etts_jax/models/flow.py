@@ -144,7 +144,8 @@ class FlowModel(nn.Module):
         gate = mask[..., None].astype(self.dtype)
         x = (self.cond_h if hidden else self.cond_q)(cond.astype(self.dtype)) * gate
         x = self.spread(x + self.context(x)) * gate
-        return x.reshape(x.shape[0], -1, self.config.width)
+        # whole on every device, as in DiTBlock: with a position for each token, XLA mixed up rows on a (2, 2, 2) mesh
+        return layers.constrain(x.reshape(x.shape[0], -1, self.config.width), "batch", "time", "embed_act")
 
     def velocity(
         self,

@@ -41,6 +41,7 @@ class Model:
     """Reconstruction loses the last word of text 1; synthesis says 'seven' to text 0, and nothing to text 2."""
 
     config = {
+        "infer": {"candidates": 3},
         "mel": MEL,
         "audio": {"sample_rate": RATE},
         "data": {"dataset": "numbers", "data_dir": ""},
@@ -52,7 +53,7 @@ class Model:
         self.stage = stage
 
     @classmethod
-    def load(cls, workdir, stage=None):
+    def load(cls, workdir, stage=None, infer=()):
         if not (workdir / "config.json").exists():
             raise FileNotFoundError(f"no workdir {workdir}: give the --workdir of a training run")
         if stage == "none":
