@@ -75,11 +75,11 @@ def test_of_several_draws_the_best_read_one_is_kept(built: Tiny) -> None:
 def velocities(built: Tiny, speaker: np.ndarray) -> Callable[..., tuple[jax.Array, jax.Array]]:
     """`(x, t)` -> velocity with the tokens and the speaker, and without either, each from its own call."""
     s, mask = built.system, length_mask(jnp.asarray(LENGTH), IDS.shape[1])
-    speakers = jnp.tile(jnp.asarray(speaker)[None], (3, 1))
+    speakers, params = jnp.tile(jnp.asarray(speaker)[None], (3, 1)), built.params
 
     def at(x: jax.Array, t: float) -> tuple[jax.Array, jax.Array]:
-        codebook = s.tokenizer.apply({"params": built.params["tokenizer"]}, method=Tokenizer.codebook)
-        variables, none, blank = {"params": built.params["fm"]}, jnp.zeros_like(x), jnp.zeros(x.shape[:2], bool)
+        codebook = s.tokenizer.apply({"params": params["tokenizer"]}, method=Tokenizer.codebook)
+        variables, none, blank = {"params": params["fm"]}, jnp.zeros_like(x), jnp.zeros(x.shape[:2], bool)
         cond = s.fm.apply(variables, codebook[IDS] * mask[..., None], mask, method=FlowModel.condition)
         rest = (jnp.full(3, t), cond, none, blank, speakers)
         with_tokens, without = (
