@@ -13,7 +13,7 @@ import optax
 from jaxtyping import Array, Bool, Float, Int
 
 from e2etts_jax.stages import Plan
-from e2etts_jax.types import Batch, Outputs, Sum
+from e2etts_jax.types import Batch, Outputs, Sum, length_mask
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,9 +66,8 @@ def ctc(
     logits: Float[Array, "B N V"], frames: Int[Array, " B"], text: Int[Array, "B S"], text_len: Int[Array, " B"]
 ) -> Float[Array, " B"]:
     """CTC loss of each row, nats; text id 0 is the blank. Huge where a text needs more frames than there are."""
-    late = (jnp.arange(logits.shape[1])[None] >= frames[:, None]).astype(jnp.float32)
-    unused = (jnp.arange(text.shape[1])[None] >= text_len[:, None]).astype(jnp.float32)
-    return optax.losses.ctc_loss(logits, late, text, unused, blank_id=0)
+    late, unused = ~length_mask(frames, logits.shape[1]), ~length_mask(text_len, text.shape[1])
+    return optax.losses.ctc_loss(logits, late.astype(jnp.float32), text, unused.astype(jnp.float32), blank_id=0)
 
 
 def _recognition(logits: Float[Array, "B N V"], frames: Int[Array, " B"], batch: Batch) -> Sum:

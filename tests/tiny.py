@@ -40,7 +40,7 @@ def shrink(config: ConfigDict) -> ConfigDict:
     m.tokenizer.dims, m.tokenizer.q_width = 4, 16
     m.llm.kv_heads, m.llm.head_dim, m.llm.adapter_width = 2, 16, 32
     m.llm.embed_std = 0.5  # a width of 32 carries less than one of 256
-    m.fm.look_ahead, m.fm.patch = 1, min(m.fm.patch, 2)  # so does noise of more frames in a position
+    m.fm.look_ahead, m.fm.patch = 1, min(m.fm.patch, 2)  # noise of four frames would not pass either
     m.rm.speaker = m.fm.speaker = 8
     if m.fm.cond_hidden:
         m.fm.cond_hidden = m.llm.width
