@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Renews requirements.lock (to train and evaluate) and requirements-dev.lock (the same versions plus the test tools) from
+# Renews requirements.lock (to prepare data, train and evaluate) and requirements-dev.lock (the same versions plus the test tools) from
 # pyproject.toml: one file for Python 3.11 to 3.13. Needs uv. `bash launch/lock.sh --upgrade` takes the newest versions.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -8,8 +8,8 @@ compile() {
   uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes \
     --no-emit-index-url --no-emit-find-links --group build --custom-compile-command "bash launch/lock.sh" "$@"
 }
-compile --extra eval --extra dev -o requirements-dev.lock "$@"
-compile --extra eval --constraint requirements-dev.lock -o requirements.lock "$@"
+compile --extra data --extra eval --extra dev -o requirements-dev.lock "$@"
+compile --extra data --extra eval --constraint requirements-dev.lock -o requirements.lock "$@"
 if grep -n "://" requirements.lock requirements-dev.lock; then
   echo "lock.sh: the lines above name a host; a lock must install from whatever index the user has" >&2
   exit 1

@@ -2,10 +2,12 @@
 
     python tests/mutants.py [WORD ...]     # only mutants whose description holds one of the words
 
-Works on a copy of the checkout. Prints one line a mutant with what the test said, and exits with 1 if one survived.
+Works on a copy of the checkout. A test must pass on the whole code before its failure counts. Prints one line a mutant with
+what the test said, and exits with 1 if one survived.
 A quarter of an hour on two cores, so it is not part of the suite; docs/results/mutants.txt has the last output.
 """
 
+import functools
 import re
 import shutil
 import subprocess
@@ -65,12 +67,22 @@ MUTANTS = (
 )  # fmt: skip
 
 
-def run(test: str, folder: Path) -> tuple[bool, str]:
-    """Whether the test failed, and its first line of complaint."""
+@functools.cache
+def passes(test: str, folder: Path) -> bool:
+    """Whether a test passes on the whole code, also alone: without its neighbours it may fail for another reason."""
+    return pytest(test, folder).returncode == 0
+
+
+def pytest(test: str, folder: Path) -> subprocess.CompletedProcess:
     files, _, picked = test.partition(" -k ")
     command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "--no-header"]
     command += [f"tests/{name}" for name in files.split()] + (["-k", picked.strip("'")] if picked else [])
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True)
+
+
+def run(test: str, folder: Path) -> tuple[bool, str]:
+    """Whether the test failed, and its first line of complaint."""
+    done = pytest(test, folder)
     said = re.findall(r"^E +(.+)$", done.stdout, re.MULTILINE)
     failed = re.findall(r"^FAILED (\S+)", done.stdout, re.MULTILINE)
     if done.returncode == 0:
@@ -95,6 +107,10 @@ def main(words: list[str]) -> int:
             text = path.read_text()
             if code not in text:
                 print(f"GONE      {what}: {file} no longer has {code!r}", flush=True)
+                survived += 1
+                continue
+            if not passes(test, folder):
+                print(f"NO TEST   {what}: {test} fails on the whole code", flush=True)
                 survived += 1
                 continue
             path.write_text(text.replace(code, broken))

@@ -1,0 +1,123 @@
+"""What is known of a split's clips without reading the audio: texts, names, lengths, labels, as flat files.
+
+A folder `index-<split>/` beside the data set's shards. The files are memory-mapped: a hundred million clips cost an open
+run no memory, and the processes of a machine share them.
+"""
+
+import dataclasses
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+
+class Strings(Sequence):
+    """Strings as one block of UTF-8 and the place where each ends; a string is made when it is asked for."""
+
+    def __init__(self, block: np.ndarray, ends: np.ndarray) -> None:
+        self.block, self.ends = block, ends
+
+    @classmethod
+    def of(cls, strings: Sequence[str]) -> "Strings":
+        coded = [s.encode() for s in strings]
+        return cls(np.frombuffer(b"".join(coded), np.uint8), np.cumsum([len(c) for c in coded], dtype=np.int64))
+
+    def __len__(self) -> int:
+        return len(self.ends)
+
+    def __getitem__(self, i):  # noqa: ANN001, ANN204 -- an index or a slice, as for every sequence
+        if isinstance(i, slice):
+            return [self[j] for j in range(*i.indices(len(self)))]
+        if not -len(self) <= i < len(self):
+            raise IndexError(i)  # what ends an iteration
+        i %= len(self)
+        return self.block[self.ends[i - 1] if i else 0 : self.ends[i]].tobytes().decode()
+
+    def __iter__(self) -> Iterator[str]:
+        return (self[i] for i in range(len(self)))
+
+
+@dataclasses.dataclass(frozen=True)
+class Index:
+    """N clips of a split.
+
+    Attributes:
+      keys: the name of every clip, unique in the split.
+      texts: its words.
+      samples: i64[N], stored samples of its audio, at the data set's rate.
+      speakers: i32[N], place in `names["speaker"]`, -1 = not said.
+      languages: i32[N], place in `names["language"]`, -1 = not said.
+      labels: by field, i32[N], the class, -1 = not said.
+      names: the names of `speaker`, `language` and of the classes of every label.
+    """
+
+    keys: Sequence[str]
+    texts: Sequence[str]
+    samples: np.ndarray
+    speakers: np.ndarray
+    languages: np.ndarray
+    labels: Mapping[str, np.ndarray]
+    names: Mapping[str, Sequence[str]]
+
+    def __post_init__(self) -> None:
+        columns: dict[str, Any] = {
+            "texts": self.texts,
+            "samples": self.samples,
+            "speakers": self.speakers,
+            "languages": self.languages,
+        }
+        for name, column in (columns | dict(self.labels)).items():
+            if len(column) != len(self.keys):
+                raise ValueError(f"the index has {len(self.keys)} keys, but {len(column)} {name}")
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+
+def path_of(data_dir: str | Path, split: str) -> Path:
+    """The index folder of a split (a name, or a slice as TFDS writes it: `train[:95%]`) of the set in `data_dir`."""
+    return Path(data_dir) / f"index-{split.replace('/', '_')}"
+
+
+def write(path: Path, index: Index) -> None:
+    """Writes the index as folder `path`: all of it or nothing, over what was there."""
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    for name in ("keys", "texts"):
+        strings = getattr(index, name)
+        strings = strings if isinstance(strings, Strings) else Strings.of(strings)
+        np.save(part / f"{name}.npy", strings.block)
+        np.save(part / f"{name}_ends.npy", strings.ends)
+    for name, dtype in (("samples", np.int64), ("speakers", np.int32), ("languages", np.int32)):
+        np.save(part / f"{name}.npy", np.asarray(getattr(index, name), dtype))
+    for field, classes in index.labels.items():
+        np.save(part / f"label_{field}.npy", np.asarray(classes, np.int32))
+    (part / "names.json").write_text(json.dumps({k: list(v) for k, v in index.names.items()}, ensure_ascii=False))
+    shutil.rmtree(path, ignore_errors=True)
+    part.replace(path)
+
+
+def read(path: Path) -> Index:
+    """The index that `write` wrote; its columns stay on the disk.
+
+    Raises:
+      FileNotFoundError: there is none.
+    """
+    if not (path / "names.json").is_file():
+        raise FileNotFoundError(f"no index {path}")
+    names = json.loads((path / "names.json").read_text())
+    load = lambda name: np.load(path / f"{name}.npy", mmap_mode="r")  # noqa: E731
+    return Index(
+        keys=Strings(load("keys"), load("keys_ends")),
+        texts=Strings(load("texts"), load("texts_ends")),
+        samples=load("samples"),
+        speakers=load("speakers"),
+        languages=load("languages"),
+        labels={field: load(f"label_{field}") for field in names if field not in ("speaker", "language")},
+        names=names,
+    )
