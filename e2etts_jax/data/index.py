@@ -1,6 +1,6 @@
 """What is known of a split's clips without reading the audio: texts, names, lengths, labels, as flat files.
 
-A folder `index-<split>/` beside the data set's shards. The files are memory-mapped: a hundred million clips cost an open
+A folder `index-<split>/` beside the shards. The files are memory-mapped: a hundred million clips cost an open
 run no memory, and the processes of a machine share them.
 """
 
