@@ -1,6 +1,6 @@
 """Every key of a configuration, its default and what it means: the only place for defaults.
 
-The defaults are the `:tiny` sizes: about 10 M parameters, minutes on a laptop CPU.
+The defaults are the `:tiny` sizes: 13 M parameters, minutes on a laptop CPU.
 """
 
 import ast
@@ -39,13 +39,19 @@ def get_config() -> ConfigDict:
     )  # what the tokenizer hears; hop * 2^halvings = samples_per_token
 
     c.text = ConfigDict()
+    c.text.tokenizer = "characters"  # characters, phonemes (English), or bpe (Qwen's, or any tokenizer.json)
     c.text.alphabet = " 'abcdefghijklmnopqrstuvwxyz"  # one id a character, from 1; 0 is padding and the CTC blank
+    c.text.vocabulary = ""  # of bpe: a tokenizer.json; '' = Qwen's
+    c.text.languages = ()  # tags in front of every text, such as ("en", "zh"); () = none
+    c.text.reading = True  # numbers, dates, amounts and abbreviations as words
 
     c.data = ConfigDict()
-    c.data.dataset = "numbers"  # a corpus of e2etts_jax/data/datasets
+    c.data.dataset = "numbers"  # a name, the folder of a prepared corpus, or a mixture: docs/data.md
     c.data.data_dir = ""  # where built corpora lie; '' = $E2ETTS_DATA_DIR or ~/.cache/e2etts_jax
     c.data.buckets = (80,)  # longest clip of each bucket, in tokens; every bucket is one compiled shape
-    c.data.max_text = 48  # longest text, in characters
+    c.data.max_text = 48  # longest text, in ids (characters)
+    c.data.language = "en"  # of clips that do not say theirs
+    c.data.prompts = 0.0  # share of clips that follow another clip of the same voice, as its continuation
     c.data.workers = 0  # loader processes; 0 = a thread, enough while clips decode fast
     c.data.prefetch = 4  # batches ready ahead of the step
 
@@ -171,6 +177,7 @@ def stage(**changes: Any) -> ConfigDict:
     s.plan.fm_crop_tokens = 0
     s.plan.fm_unroll_steps = 0
     s.plan.rm_noise_db = ()
+    s.plan.rm_speed = ()
     for key, value in changes.items():
         if isinstance(value, dict):
             s[key].update(value)

@@ -10,6 +10,24 @@ from ml_collections import ConfigDict
 from configs import base, sizes
 
 
+def tune(r: sizes.Recipe) -> ConfigDict:
+    """Stage 2: LLM, FM and RM each on the tokens of the finished tokenizer; the cascade ends with it too."""
+    return base.stage(
+        steps=r.tune_steps,
+        batch_size=r.batch_size,
+        train=("llm", "fm", "rm"),
+        terms={"lm_ce": 1.0, "rm_ctc": 1.0, "rm_spk": 1.0, "flow_match": 1.0, "recon_mel": r.recon},
+        lr={"llm": r.tune_lr, "fm": r.tune_lr, "rm": r.tune_lr},
+        optimizer={"warmup": r.warmup, "final": 0.02, "muon": r.muon},
+        plan={
+            "fm_crop_tokens": r.crop,
+            "fm_unroll_steps": r.unroll,
+            "rm_noise_db": r.noise_db,
+            "rm_speed": r.speed,
+        },
+    )
+
+
 def get_config(arg: str = "tiny") -> ConfigDict:
     """The recipe at a size: `tiny`, `small` or `base`, then any `key=value`, comma separated."""
     size, pairs = base.split(arg)
@@ -25,15 +43,7 @@ def get_config(arg: str = "tiny") -> ConfigDict:
         optimizer={"warmup": r.warmup, "muon": r.muon},
         plan={"fm_crop_tokens": r.crop, "fm_unroll_steps": r.unroll},
     )
-    c.stages.tune = base.stage(
-        steps=r.tune_steps,
-        batch_size=r.batch_size,
-        train=("llm", "fm", "rm"),
-        terms={"lm_ce": 1.0, "rm_ctc": 1.0, "rm_spk": 1.0, "flow_match": 1.0, "recon_mel": r.recon},
-        lr={"llm": r.tune_lr, "fm": r.tune_lr, "rm": r.tune_lr},
-        optimizer={"warmup": r.warmup, "final": 0.02, "muon": r.muon},
-        plan={"fm_crop_tokens": r.crop, "fm_unroll_steps": r.unroll, "rm_noise_db": r.noise_db},
-    )
+    c.stages.tune = tune(r)
     c.stages.chain = base.stage(
         steps=r.chain_steps,
         batch_size=r.chain_batch,

@@ -153,14 +153,6 @@ class Checkpointer:
             _move_aside(self.directory / str(step), damage)
         return -1
 
-    def restore_step(self, step: int, abstract_items: Items) -> tuple[int, Items, dict]:
-        """As restore, for this step only; ValueError if it is missing or damaged."""
-        self.wait()
-        damage = _find_damage(self.directory / str(step))
-        if damage is not None:
-            raise ValueError(f"checkpoint {self.directory / str(step)} can't be used: {damage}")
-        return self._read(step, abstract_items)
-
     def _read(self, step: int, abstract_items: Items) -> tuple[int, Items, dict]:
         path = self.directory / str(step)
         specs, meta = _read_meta(path)
@@ -254,7 +246,9 @@ def _read_items(path: epath.Path, specs: dict[str, LeafSpecs], abstract_items: I
                 differences.append(f"{name}/{key} is {stored_spec}, wanted {wanted_spec}")
     if differences:
         shown = "; ".join(differences[:6])
-        raise ValueError(f"checkpoint {path} does not fit this model ({len(differences)} differences): {shown}")
+        raise ValueError(
+            f"checkpoint {path} is of another architecture than the config ({len(differences)} differences): {shown}"
+        )
     return {
         name: _read_item(path / name, abstract) if specs[name] else ({} if abstract is None else abstract)
         for name, abstract in abstract_items.items()

@@ -1,5 +1,6 @@
 """What every command line shares: quiet logs, the compile cache, and user errors in one line."""
 
+import errno
 import logging
 import os
 import sys
@@ -7,14 +8,20 @@ from collections.abc import Callable
 
 from absl import flags
 
-# of every command; defined once, so that one process may import them all
-WORKDIR = flags.DEFINE_string("workdir", None, "folder of the run: config, checkpoints, metrics, report", required=True)
+OUT = flags.DEFINE_string("out", None, "what to write: the WAV file (synthesize), or the folder (evaluate, prepare)")
 
-INFER = flags.DEFINE_multi_string(
-    "infer",
-    [],
-    "decoding unlike the run's own, key=value of config.infer: --infer=candidates=1 --infer=ode_steps=4",
-)
+
+def parse_flags(argv: list[str]) -> list[str]:
+    """Reads the flags as absl does, but says in one line what is wrong with them."""
+    try:
+        rest = flags.FLAGS(argv)
+    except flags.Error as error:
+        if os.environ.get("E2ETTS_TRACEBACK"):
+            raise
+        sys.exit(f"error: {str(error).splitlines()[-1].strip()}")
+    if len(rest) > 1:
+        sys.exit(f"error: unexpected argument {rest[1]!r}; options start with --, and text goes in quotes")
+    return rest
 
 
 def prepare() -> None:
@@ -37,6 +44,8 @@ def guarded(command: Callable[[], object]) -> int:
     except (ImportError, ValueError, FloatingPointError, OSError) as error:
         if os.environ.get("E2ETTS_TRACEBACK"):
             raise
+        if getattr(error, "errno", None) == errno.ENOSPC:
+            error = OSError(f"{error}; free some space and run the same command again: it goes on where it was")
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0

@@ -86,7 +86,7 @@ class Wiring:
         self.mask = length_mask(self.token_len, self.size)
         self.heard, self.mel = system.mels(batch.wav, batch.wav_len)
         self.codebook = system.tokenizer.apply({"params": params["tokenizer"]}, method=Tokenizer.codebook)
-        self.tokens = self.tokenize(self.heard)
+        self.tokens = self.tokenize(self.heard, self.mask)
         self._made: dict[str, Any] = {}
 
     def made(self, name: str) -> Any:
@@ -94,8 +94,8 @@ class Wiring:
             self._made[name] = getattr(self, name)()
         return self._made[name]
 
-    def tokenize(self, heard: Float[Array, "B M F"]) -> Tokens:
-        mel_mask = jnp.repeat(self.mask, heard.shape[1] // self.size, axis=1)
+    def tokenize(self, heard: Float[Array, "B M F"], mask: Bool[Array, "B T"]) -> Tokens:
+        mel_mask = jnp.repeat(mask, heard.shape[1] // self.size, axis=1)
         variables, model = {"params": self.params["tokenizer"]}, self.system.tokenizer
         tokens = model.apply(variables, heard, mel_mask)
         if not self.plan.continuous_steps:
@@ -166,6 +166,9 @@ class Wiring:
         share = self.streams.draw("prompt_length", (), jax.random.uniform) * fm.prompt_max
         prompted = self.streams.draw("prompt", (), jax.random.uniform) < fm.prompt_share
         prompt_len = jnp.where(prompted, jnp.floor(share * length), 0).astype(jnp.int32)
+        # of a zero-shot pair the prompt is what the window still shows of it
+        paired = (self.batch.prompt_len // self.system.samples_per_token - start) * per_token
+        prompt_len = jnp.where((paired > 0) & (paired < length), paired, prompt_len)
         frames = window * per_token
         prompt_mask = length_mask(prompt_len, frames)
         return Crop(
@@ -213,18 +216,24 @@ class Wiring:
         return RmOut(heads, length * self.system.rm.config.ctc_upsample)
 
     def rm(self) -> RmOut:
+        if not self.plan.rm_noise_db and self.batch.rm_wav is None:
+            return self.recognise(self.source(self.plan.tokens_to_rm), self.mask, self.token_len)
+        wav, wav_len = self.batch.wav, self.batch.wav_len
+        if self.batch.rm_wav is not None and self.batch.rm_wav_len is not None:
+            wav, wav_len = self.batch.rm_wav, self.batch.rm_wav_len
         if self.plan.rm_noise_db:
-            tokens = self.tokenize(self.system.mels(self.noisy(), self.batch.wav_len)[0])
-            q = tokens.q if self.plan.tokens_to_rm == "codes" else jax.lax.stop_gradient(tokens.q)
-        else:
-            q = self.source(self.plan.tokens_to_rm)
-        return self.recognise(q, self.mask, self.token_len)
+            wav = self.noisy(wav, wav_len)
+        length = -(-wav_len // self.system.samples_per_token)
+        mask = length_mask(length, self.size)
+        q = self.tokenize(self.system.mels(wav, wav_len)[0], mask).q
+        q = q if self.plan.tokens_to_rm == "codes" else jax.lax.stop_gradient(q)
+        return self.recognise(q, mask, length)
 
-    def noisy(self) -> Float[Array, "B W"]:
-        """The batch with white noise at a random signal-to-noise ratio on half the rows (PAPER, stage 2: RM)."""
-        wav, low, high = self.batch.wav, *self.plan.rm_noise_db
-        valid = length_mask(self.batch.wav_len, wav.shape[1])
-        power = jnp.sum(jnp.square(wav), axis=1) / jnp.maximum(self.batch.wav_len, 1)
+    def noisy(self, wav: Float[Array, "B W"], wav_len: Int[Array, " B"]) -> Float[Array, "B W"]:
+        """`wav` with white noise at a random signal-to-noise ratio on half the rows (PAPER, stage 2: RM)."""
+        low, high = self.plan.rm_noise_db
+        valid = length_mask(wav_len, wav.shape[1])
+        power = jnp.sum(jnp.square(wav), axis=1) / jnp.maximum(wav_len, 1)
         ratio = low + (high - low) * self.streams.draw("noise_db", (), jax.random.uniform)
         scale = jnp.sqrt(power * 10.0 ** (-ratio / 10.0))
         scale = jnp.where(self.streams.draw("noisy", (), jax.random.uniform) < 0.5, scale, 0.0)
@@ -266,7 +275,7 @@ def forward(
     Args:
       params: the four groups, and `llm_ref` if the reference LLM is asked for.
       streams: randomness of this step, for the batch's rows.
-      needs: names out of `tokens lm lm_ref flow recon rm rm_sampled`; `tokens` is always there.
+      needs: names out of `lm lm_ref flow recon rm rm_sampled`.
       step, total: place in the stage, for schedules.
 
     Returns:

@@ -6,6 +6,7 @@ batch add up exactly.
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -22,7 +23,7 @@ class Term:
 
     Attributes:
       fn: computes it.
-      needs: the outputs it reads, by the names `forward.MAKERS` knows.
+      needs: the outputs it reads, by the names that `forward.forward` lists.
       groups: plan -> groups that its gradient reaches.
     """
 
@@ -70,24 +71,38 @@ def ctc(
     return optax.losses.ctc_loss(logits, late.astype(jnp.float32), text, unused.astype(jnp.float32), blank_id=0)
 
 
-def _recognition(logits: Float[Array, "B N V"], frames: Int[Array, " B"], batch: Batch) -> Sum:
-    """CTC loss, nats a character. A row with fewer frames than its text needs adds 0: no model could read it."""
+def _read(rm: Any, batch: Batch) -> tuple[Float[Array, " B"], Bool[Array, " B"]]:
+    """CTC loss of each row, nats, and which rows have as many frames as their text needs: else no model could read."""
     text, valid = batch.text, batch.text_mask
     repeats = jnp.sum((text[:, 1:] == text[:, :-1]) & valid[:, 1:], axis=1)
-    possible = (frames >= batch.text_len + repeats) & (batch.wav_len > 0)
-    losses = ctc(logits, frames, text, batch.text_len)
-    count = jnp.sum(jnp.where(batch.wav_len > 0, batch.text_len, 0))
-    return Sum(jnp.sum(jnp.where(possible, losses, 0.0)), count.astype(jnp.float32))
+    enough = rm.frames >= batch.text_len + repeats
+    return ctc(rm.heads["asr"], rm.frames, text, batch.text_len), enough
 
 
 def rm_ctc(out: Outputs, batch: Batch) -> Sum:
-    """Recognition loss of the RM on what the plan gives it (PAPER: L_ASR; -log P_ASR of DiffRO)."""
-    return _recognition(out["rm"].heads["asr"], out["rm"].frames, batch)
+    """Recognition loss of the RM on what the plan gives it, nats a character (PAPER: L_ASR; -log P_ASR of DiffRO).
+
+    A recording too short for its text counts in neither sum.
+    """
+    losses, enough = _read(out["rm"], batch)
+    counted = enough & (batch.wav_len > 0)
+    return Sum(
+        jnp.sum(jnp.where(counted, losses, 0.0)), jnp.sum(jnp.where(counted, batch.text_len, 0)).astype(jnp.float32)
+    )
 
 
 def rm_ctc_sampled(out: Outputs, batch: Batch) -> Sum:
-    """The same on sequences the LLM sampled freely; CTC needs no alignment with the recording."""
-    return _recognition(out["rm_sampled"].heads["asr"], out["rm_sampled"].frames, batch)
+    """The same on sequences the LLM sampled freely; CTC needs no alignment with the recording.
+
+    A sequence too short for its text was not said, and is charged as if each character were guessed: log V nats.
+    """
+    losses, enough = _read(out["rm_sampled"], batch)
+    guessed = batch.text_len * jnp.log(out["rm_sampled"].heads["asr"].shape[-1])
+    asked = batch.wav_len > 0
+    return Sum(
+        jnp.sum(jnp.where(asked, jnp.where(enough, losses, guessed), 0.0)),
+        jnp.sum(jnp.where(asked, batch.text_len, 0)).astype(jnp.float32),
+    )
 
 
 def rm_spk(out: Outputs, batch: Batch) -> Sum:
@@ -133,15 +148,15 @@ def _rm_groups(plan: Plan) -> frozenset[str]:
     return _through(plan.tokens_to_rm, plan) | {"rm"}
 
 
-def terms(tasks: tuple[tuple[str, int], ...] = ()) -> dict[str, Term]:
-    """All terms; one `rm_<task>` for each labelled task of the reward model."""
+def terms(tasks: tuple[tuple[str, int], ...] = (), speaker: bool = True) -> dict[str, Term]:
+    """All terms of a reward model with these heads; one `rm_<task>` for each labelled task."""
     return {
         "lm_ce": Term(lm_ce, ("lm",), _lm_groups),
         "kl_ref": Term(kl_ref, ("lm", "lm_ref"), _lm_groups),
         "flow_match": Term(flow_match, ("flow",), _fm_groups),
         "recon_mel": Term(recon_mel, ("recon",), _fm_groups),
         "rm_ctc": Term(rm_ctc, ("rm",), _rm_groups),
-        "rm_spk": Term(rm_spk, ("rm",), _rm_groups),
+        **({"rm_spk": Term(rm_spk, ("rm",), _rm_groups)} if speaker else {}),
         "rm_ctc_sampled": Term(rm_ctc_sampled, ("rm_sampled",), lambda plan: frozenset({"rm", "llm"})),
         **{f"rm_{name}": Term(rm_task(name), ("rm",), _rm_groups) for name, _ in tasks},
     }

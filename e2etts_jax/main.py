@@ -6,7 +6,7 @@ import sys
 from absl import app, flags
 from ml_collections import config_flags
 
-from e2etts_jax import cli
+from e2etts_jax import cli, run_flags
 
 CONFIG = config_flags.DEFINE_config_file("config", lock_config=True)
 
@@ -14,7 +14,7 @@ CONFIG = config_flags.DEFINE_config_file("config", lock_config=True)
 def parse_flags(argv: list[str]) -> list[str]:
     """Reads the flags as absl does, but says in one line what is wrong with them."""
     try:
-        rest = flags.FLAGS(argv)
+        rest = cli.parse_flags(argv)
         getattr(CONFIG.value, "run", None)  # a config file that is not there is an error only on access
     except (flags.Error, OSError, AttributeError, KeyError) as error:
         if os.environ.get("E2ETTS_TRACEBACK"):
@@ -24,8 +24,6 @@ def parse_flags(argv: list[str]) -> list[str]:
             sys.exit(f"error: the config has no such key: {' '.join(str(inner.args[0]).split())}")
         last = str(error).splitlines()[-1].strip()  # before it comes a traceback, where the config file raised
         sys.exit("error: " + last.removeprefix("ValueError: ").removeprefix("TypeError: "))
-    if len(rest) > 1:
-        sys.exit(f"error: unexpected argument {rest[1]!r}; options start with --")
     if CONFIG.value is None:
         sys.exit("error: say what to train: --config=configs/joint.py")
     return rest
@@ -36,7 +34,7 @@ def main(argv: list[str]) -> int:
     from e2etts_jax import train  # after the flags are parsed: a wrong flag must not wait for the imports
 
     try:
-        return cli.guarded(lambda: train.run(CONFIG.value, cli.WORKDIR.value))
+        return cli.guarded(lambda: train.run(CONFIG.value, run_flags.WORKDIR.value))
     except train.Interrupted as stop:
         print(stop)
         return 130

@@ -26,6 +26,7 @@ class Plan:
       fm_unroll_steps: solver steps unrolled for `recon_mel`.
       rm_noise_db: (lowest, highest) signal-to-noise ratio of white noise added to half the rows that the RM hears
         (empty = none).
+      rm_speed: (slowest, fastest) factor by which what the RM hears is sped up, pitch included (empty = as recorded).
     """
 
     tokens_to_fm: str = "codes"
@@ -37,6 +38,7 @@ class Plan:
     fm_crop_tokens: int = 0
     fm_unroll_steps: int = 0
     rm_noise_db: tuple[float, ...] = ()
+    rm_speed: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         for name, allowed in (("tokens_to_fm", TO_FM), ("tokens_to_rm", TO_RM)):
@@ -46,8 +48,11 @@ class Plan:
             raise ValueError(f"plan.gumbel_temperature needs two numbers above 0, got {self.gumbel_temperature}")
         if len(self.rm_noise_db) not in (0, 2):
             raise ValueError(f"plan.rm_noise_db is (lowest, highest) dB or empty, got {self.rm_noise_db}")
-        if self.rm_noise_db and not self.tokens_to_rm.startswith("codes"):
-            raise ValueError("plan.rm_noise_db is for an RM that hears recordings, not the LLM's tokens")
+        if len(self.rm_speed) not in (0, 2) or (self.rm_speed and not 0.5 <= self.rm_speed[0] <= self.rm_speed[1] <= 2):
+            raise ValueError(f"plan.rm_speed is (slowest, fastest) within 0.5 and 2, or empty, got {self.rm_speed}")
+        for name in ("rm_noise_db", "rm_speed"):
+            if getattr(self, name) and not self.tokens_to_rm.startswith("codes"):
+                raise ValueError(f"plan.{name} is for an RM that hears recordings, not the LLM's tokens")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,8 +141,8 @@ def parse(name: str, index: int, config: Mapping[str, Any], known_terms: Mapping
             raise ValueError(f"{where} trains {group!r}, but none of its terms ({', '.join(weights)}) reaches it")
         if config["lr"][group] <= 0:
             raise ValueError(f"{where} trains {group!r} at rate {config['lr'][group]}: set lr.{group} above 0")
-    if "recon_mel" in weights and plan.fm_unroll_steps < 1:
-        raise ValueError(f"{where} weighs recon_mel: set plan.fm_unroll_steps to the solver steps to unroll")
+    if "recon_mel" in (*weights, *config["monitor"]) and plan.fm_unroll_steps < 1:
+        raise ValueError(f"{where} computes recon_mel: set plan.fm_unroll_steps to the solver steps to unroll")
     if config["batch_size"] < 1 or config["accumulate"] < 1:
         raise ValueError(
             f"{where}: batch_size {config['batch_size']} and accumulate {config['accumulate']} must be 1 or more"

@@ -11,12 +11,11 @@ from pathlib import Path
 import soundfile as sf
 from absl import app, flags
 
-from e2etts_jax import cli
+from e2etts_jax import cli, run_flags
 
 TEXT = flags.DEFINE_string("text", None, "what to say")
-TEXT_FILE = flags.DEFINE_string("text_file", None, "file with one sentence a line; blank lines are skipped")
-OUT = flags.DEFINE_string(
-    "out", "out.wav", "WAV file to write; with --text_file, x.wav becomes x_000.wav, x_001.wav ..."
+TEXT_FILE = flags.DEFINE_string(
+    "text_file", None, "file with one sentence a line, blank ones skipped; --out=x.wav becomes x_000.wav, x_001.wav ..."
 )
 STAGE = flags.DEFINE_string("stage", None, "stage to take the models from; by default the last one of the run")
 SEED = flags.DEFINE_integer("seed", 0, "of the sampled tokens and the noise: another seed, another reading")
@@ -49,7 +48,7 @@ def speak(workdir: str, stage: str | None, seed: int, wanted: list[tuple[Path, s
     """Writes every sentence to its file and says how long it took."""
     from e2etts_jax.infer.synthesizer import Synthesizer
 
-    synthesizer = Synthesizer.load(workdir, stage, infer=cli.INFER.value)
+    synthesizer = Synthesizer.load(workdir, stage, infer=run_flags.INFER.value)
     start, rate = time.perf_counter(), synthesizer.sample_rate
     wavs = synthesizer.synthesize([text for _, text in wanted], seed)
     took, spoken = time.perf_counter() - start, sum(map(len, wavs)) / rate
@@ -60,16 +59,14 @@ def speak(workdir: str, stage: str | None, seed: int, wanted: list[tuple[Path, s
 
 
 def main(argv: Sequence[str]) -> int:
-    if len(argv) > 1:
-        raise app.UsageError(f'unexpected argument {argv[1]!r}; quote the whole text: --text="..."')
     cli.prepare()
 
     def command() -> None:
-        wanted = sentences(TEXT.value, TEXT_FILE.value, Path(OUT.value).expanduser())
-        speak(cli.WORKDIR.value, STAGE.value, SEED.value, wanted)
+        wanted = sentences(TEXT.value, TEXT_FILE.value, Path(cli.OUT.value or "out.wav").expanduser())
+        speak(run_flags.WORKDIR.value, STAGE.value, SEED.value, wanted)
 
     return cli.guarded(command)
 
 
 if __name__ == "__main__":
-    app.run(main)
+    app.run(main, flags_parser=cli.parse_flags)

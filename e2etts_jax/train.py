@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -21,7 +21,9 @@ from tqdm import tqdm
 from e2etts_jax import losses, sharding, state, step
 from e2etts_jax.checkpoint import Checkpointer, load_items
 from e2etts_jax.data import pipeline, sources
-from e2etts_jax.data.text import CharTokenizer
+from e2etts_jax.data.catalog import SPEAKER_DIM
+from e2etts_jax.data.text import Tokenizer
+from e2etts_jax.data.text import make as make_tokenizer
 from e2etts_jax.metrics import MetricsWriter
 from e2etts_jax.samples import Sampler
 from e2etts_jax.stages import Stage, parse_run
@@ -52,7 +54,7 @@ class Run:
     stages: list[Stage]
     mesh: jax.sharding.Mesh
     rules: sharding.Rules
-    text: CharTokenizer
+    text: Tokenizer
     writer: MetricsWriter
     sampler: Sampler
     stop: list[int]  # signals received
@@ -66,14 +68,14 @@ def run(config: ConfigDict, workdir: str) -> None:
       Interrupted: stopped by SIGINT or SIGTERM after saving.
       FloatingPointError: too many steps in a row were not finite.
     """
-    text = CharTokenizer(config.text.alphabet)
+    text = make_tokenizer(config.text)
     system = System.from_config(config, text.vocab_size)
-    terms = losses.terms(system.rm.config.tasks)
+    terms = losses.terms(system.rm.config.tasks, speaker=system.rm.config.speaker > 0)
     stages = parse_run(config, terms)
     if not stages:
         raise ValueError("config.run names no stage")
     mesh, rules = sharding.make_mesh(config.mesh.shape), sharding.rules_of(config.mesh.rules)
-    sources.open_source(config.data, "train")  # builds it if need be, or fails before anything is compiled
+    check_data(system, stages, sources.open_source(config.data, "train"))  # builds the data set if need be
     claim(workdir, config)
     stop: list[int] = []
     with jax.set_mesh(mesh), nn.logical_axis_rules(rules), catch_signals(stop):
@@ -90,6 +92,28 @@ def run(config: ConfigDict, workdir: str) -> None:
                 current = train_stage(r, stage, current)
         finally:
             r.writer.close()
+
+
+def check_data(system: System, stages: Sequence[Stage], source: sources.Source) -> None:
+    """Refuses models and stages that the data can't serve.
+
+    Raises:
+      ValueError: speaker vectors of another size, a labelled task with other classes, or one without labels.
+    """
+    for model, size in (("rm", system.rm.config.speaker), ("fm", system.fm.config.speaker)):
+        if size not in (0, SPEAKER_DIM) or (model == "fm" and not size):
+            raise ValueError(f"model.{model}.speaker={size}: speaker vectors of the data have {SPEAKER_DIM} numbers")
+    for task, classes in system.rm.config.tasks:
+        names = source.label_names.get(task)
+        if names is None:
+            asking = [stage.name for stage in stages if f"rm_{task}" in stage.all_terms]
+            if asking:
+                has = ", ".join(source.label_names) or "none"
+                raise ValueError(f"stage {asking[0]!r} learns {task!r}, but {source!r} has no such label; it has {has}")
+        elif len(names) != classes:
+            raise ValueError(
+                f"model.rm.tasks gives {task!r} {classes} classes, the data has {len(names)}: {', '.join(names[:12])}"
+            )
 
 
 def claim(workdir: str, config: ConfigDict) -> None:
@@ -170,8 +194,11 @@ def initial(r: Run) -> Any:
     for name in reversed(names):
         directory = os.path.join(other, "checkpoints", name)
         if os.path.isdir(directory):
-            return {**fresh, **load_items(directory, groups, places)}
-    raise ValueError(f"warm_start: {other} holds no checkpoint")
+            try:
+                return {**fresh, **load_items(directory, groups, places)}
+            except FileNotFoundError:  # nothing usable of this stage: take the one before
+                continue
+    raise ValueError(f"warm_start: {other} holds no usable checkpoint")
 
 
 def begin(r: Run, stage: Stage, params: Any) -> state.State:
@@ -243,7 +270,8 @@ def train_stage(r: Run, stage: Stage, s: state.State) -> state.State:
     start = saved = int(s.step)
     if start >= stage.steps and validated(r, stage):
         return s
-    batches = pipeline.make_batches(**data(r, "train", stage), seed=c.seed + stage.index, shuffle=True)
+    options = {"seed": c.seed + stage.index, "shuffle": True, "rm_speed": stage.plan.rm_speed}
+    batches = pipeline.make_batches(**data(r, "train", stage), **options)
     ahead = iter(pipeline.stream(batches, start, workers=c.data.workers, prefetch=c.data.prefetch))
     # the state leaves a step where it entered it, or the second step would compile again
     places = state.shardings(r.system, stage, step.needed(stage, r.terms), r.mesh, r.rules)
@@ -254,9 +282,10 @@ def train_stage(r: Run, stage: Stage, s: state.State) -> state.State:
     try:
         for at in range(start + 1, stage.steps + 1):
             with log.phase("input"):
-                batch = put(r, next(ahead))
+                rows = next(ahead)
+                batch = put(r, rows)
             s, metrics = train_step(s, batch)
-            log.dispatched(batch)
+            log.dispatched(batch.wav.size, rows)
             if pending is not None:  # fetched only now that the device has its next step
                 log.write(*pending)
             pending = (at, metrics) if at % c.log_every == 0 or at in (1, stage.steps) else None
@@ -326,7 +355,7 @@ class StageLog:
         self.reset()
 
     def reset(self) -> None:
-        self.begun, self.steps, self.samples = time.perf_counter(), 0, 0
+        self.begun, self.steps, self.samples, self.filled, self.width = time.perf_counter(), 0, 0, 0, 0
         self.spent = {"input": 0.0, "save": 0.0}
 
     @contextlib.contextmanager
@@ -335,10 +364,13 @@ class StageLog:
         yield
         self.spent[name] += time.perf_counter() - begun
 
-    def dispatched(self, batch: Batch) -> None:
+    def dispatched(self, samples: int, rows: Mapping[str, Any]) -> None:
+        """Counts a step: `samples` of audio over all processes, padding included, and `rows`, this process's."""
         self.bar.update()
         self.steps += 1
-        self.samples += batch.wav.size
+        self.samples += samples
+        self.filled += int(rows["wav_len"].sum())
+        self.width += rows["wav"].size
 
     def write(self, at: int, metrics: Any) -> None:
         values = {name: float(value) for name, value in jax.device_get(metrics).items()}
@@ -353,6 +385,7 @@ class StageLog:
         values |= {
             "perf/steps_per_s": self.steps / wall,
             "perf/audio_s_per_s": self.samples / rate / wall,  # padding included
+            "perf/padding": 1.0 - self.filled / self.width if self.width else 0.0,
             "perf/input_share": self.spent["input"] / wall,
             "perf/save_share": self.spent["save"] / wall,
         }

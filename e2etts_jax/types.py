@@ -28,17 +28,21 @@ class Batch:
 
     A row with `wav_len == 0` is filler: it counts in no loss. `row` is the global row index in the batch;
     it seeds the row's own randomness, so noise does not depend on how the batch is split over
-    microbatches or devices.
+    microbatches or devices. `prompt_len` samples at the start, whole tokens, are another clip of the same voice, the
+    prompt of a zero-shot pair (0 = none). `rm_wav` is what the RM hears where it hears something else than `wav`.
     """
 
     wav: Float[Array, "B W"]
     wav_len: Int[Array, " B"]
+    prompt_len: Int[Array, " B"]
     text: Int[Array, "B S"]
     text_len: Int[Array, " B"]
     speaker: Float[Array, "B E"]
     speaker_mask: Bool[Array, " B"]
     labels: dict[str, Int[Array, " B"]]
     row: Int[Array, " B"]
+    rm_wav: Float[Array, "B W"] | None = None
+    rm_wav_len: Int[Array, " B"] | None = None
 
     def token_len(self, samples_per_token: int) -> Int[Array, " B"]:
         """Number of speech tokens each clip fills; the last one may be partly silence."""

@@ -12,12 +12,11 @@ workdir=${WORKDIR:-runs/joint_tiny}
 report_cost() {
   local peak_kb
   peak_kb=$(sort -n "$peaks" | tail -n 1)
-  printf 'Total time %d min %d s, peak memory %d MB\n' $((SECONDS / 60)) $((SECONDS % 60)) $((${peak_kb:-0} / 1024))
+  printf 'Total time %d min %d s (installation included), peak memory %d MB\n' $((SECONDS / 60)) $((SECONDS % 60)) $((${peak_kb:-0} / 1024))
   rm -f "$peaks"
 }
 peaks=$(mktemp)
 trap report_cost EXIT
-SECONDS=0
 
 # Runs a Python module and notes the peak resident size of its largest process (KiB from Linux, bytes from macOS).
 run_module() {

@@ -20,7 +20,7 @@ from e2etts_jax.stages import Plan
 from e2etts_jax.step import needed
 from e2etts_jax.types import GROUPS, Batch
 
-RECIPES = {"joint": ("joint", "tune", "chain"), "cascaded": ("tok", "parts")}
+RECIPES = {"joint": ("joint", "tune", "chain"), "cascaded": ("tok", "parts", "tune")}
 SIZES = ("tiny", "small", "base")
 MILLIONS = {  # of parameters, rounded: what the documentation says
     "tiny": {"tokenizer": 2.1, "llm": 2.4, "fm": 7.0, "rm": 1.4},

@@ -11,12 +11,12 @@ PACKAGE = "e2etts_jax"
 # From the bottom up; a module imports from its own row and the rows before it. A name stands for the module and, if it
 # is a package, everything in it; the longest name wins. `e2etts_jax.` is left out.
 LAYERS: list[set[str]] = [
-    {"types", "rng", "cli", "models.fsq", "models.ode"},
+    {"types", "rng", "cli", "run_flags", "models.fsq", "models.ode"},
     {"models", "data", "features", "stages", "optim", "sharding", "metrics", "flops", "interop"},
     {"system", "forward", "losses", "state", "checkpoint", "infer"},
     {"step"},
     {"samples", "train", "evaluate"},
-    {"main", "aot", "synthesize", "stream"},
+    {"main", "aot", "prepare", "synthesize", "stream"},
 ]
 
 # Beyond the order of the rows: (importer, what it may not reach even through other modules of the package).

@@ -21,7 +21,7 @@ from faults.config import STEPS, get_config
 from ml_collections import ConfigDict
 from tiny import same_bits
 
-from e2etts_jax import cli, losses, main, sharding, train
+from e2etts_jax import losses, main, run_flags, sharding, train
 from e2etts_jax.checkpoint import load_items
 from e2etts_jax.data.datasets.numbers import compose, grammar
 from e2etts_jax.data.datasets.numbers.builder import Numbers
@@ -316,7 +316,7 @@ def say(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> Calla
 
     def run(config: ConfigDict, workdir: Path) -> str:
         monkeypatch.setattr(main, "CONFIG", SimpleNamespace(value=config))
-        monkeypatch.setattr(cli, "WORKDIR", SimpleNamespace(value=str(workdir)))
+        monkeypatch.setattr(run_flags, "WORKDIR", SimpleNamespace(value=str(workdir)))
         assert main.main(["main"]) == 1
         said = capsys.readouterr().err
         assert said.startswith("error: ") and said.count("\n") == 1
@@ -338,11 +338,23 @@ def changed(config: ConfigDict, **values: Any) -> ConfigDict:
         ("stages__tune__monitor", ("rm_emotion",), "'tune' names unknown term 'rm_emotion': terms are flow_match"),
         ("run", ("joint", "tuen"), "names stage 'tuen'; config.stages has chain, joint, tune"),
         ("run", (), "names no stage"),
+        ("stages__chain__monitor", ("recon_mel",), "'chain' computes recon_mel: set plan.fm_unroll_steps"),
+        ("model__rm__speaker", 0, "'joint' names unknown term 'rm_spk': terms are flow_match"),
+        ("model__fm__speaker", 64, "model.fm.speaker=64: speaker vectors of the data have 256 numbers"),
+        ("model__rm__tasks", (("kind", 3),), "gives 'kind' 3 classes, the data has 6: amount"),
     ],
 )
 def test_a_wrong_stage_is_named(say: Callable, config: ConfigDict, tmp_path: Path, key: str, value: Any, message: str):
     assert message in say(changed(config, **{key: value}), tmp_path / "new")
     assert not (tmp_path / "new").exists()
+
+
+def test_a_task_without_labels_is_named(say: Callable, config: ConfigDict, tmp_path: Path):
+    wrong = changed(config, model__rm__tasks=(("emotion", 5),))
+    with wrong.stages.tune.terms.unlocked():
+        wrong.stages.tune.terms.rm_emotion = 1.0
+    assert "stage 'tune' learns 'emotion', but " in (said := say(wrong, tmp_path / "new"))
+    assert "has no such label; it has kind" in said
 
 
 def test_a_workdir_that_is_a_file_is_named(say: Callable, config: ConfigDict, tmp_path: Path):
@@ -353,7 +365,7 @@ def test_a_workdir_that_is_a_file_is_named(say: Callable, config: ConfigDict, tm
 
 def test_an_unknown_data_set_is_named(say: Callable, config: ConfigDict, tmp_path: Path):
     wrong = changed(config, data__dataset="nubmers")
-    assert "no data set 'nubmers'; there is asterisk_en, numbers" in say(wrong, tmp_path / "new")
+    assert "no data set 'nubmers': it is neither one of asterisk_en, " in say(wrong, tmp_path / "new")
     assert not (tmp_path / "new").exists()
 
 
@@ -395,5 +407,5 @@ def test_a_warm_start_takes_the_groups_it_names(hard: list[Life], config: Config
 
 def test_commands_share_a_process(repo_root: Path):
     """Two that define the same flag could not be imported by one program, or by one worker of a test run."""
-    both = "import e2etts_jax.main, e2etts_jax.synthesize"
+    both = "import e2etts_jax.main, e2etts_jax.synthesize, e2etts_jax.prepare"
     subprocess.run([sys.executable, "-c", both], cwd=repo_root, check=True)

@@ -163,6 +163,7 @@ def batch(
     out = {
         "wav": np.zeros((rows, size * spt), np.float32),
         "wav_len": np.zeros(rows, np.int32),
+        "prompt_len": np.zeros(rows, np.int32),
         "text": np.zeros((rows, text), np.int32),
         "text_len": np.zeros(rows, np.int32),
         "speaker": np.zeros((rows, speaker), np.float32),

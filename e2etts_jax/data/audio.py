@@ -2,6 +2,7 @@
 
 import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import soundfile as sf
@@ -37,8 +38,8 @@ def decode(source: str | Path | bytes) -> tuple[np.ndarray, int]:
     return wav.mean(axis=1), rate
 
 
-def resampled_length(samples: int, rate: int, target: int) -> int:
-    """Samples that `resample` gives for `samples` at `rate` Hz."""
+def resampled_length(samples: Any, rate: int, target: int) -> Any:
+    """Samples that `resample` gives for `samples` (one number or an array) at `rate` Hz."""
     return -(-samples * target // rate)
 
 
@@ -51,6 +52,11 @@ def resample(wav: np.ndarray, rate: int, target: int) -> np.ndarray:
     want = resampled_length(len(wav), rate, target)
     out = np.pad(out[:want], (0, max(0, want - len(out))))
     return np.clip(np.round(out), -32768, 32767).astype(np.int16) if wav.dtype == np.int16 else out
+
+
+def speed(wav: np.ndarray, factor: float) -> np.ndarray:
+    """f32[W] said `factor` times as fast, and as much higher: [W / factor]."""
+    return soxr.resample(wav, factor, 1.0, quality="MQ")
 
 
 def load(source: str | Path | bytes, sample_rate: int) -> np.ndarray:

@@ -1,14 +1,16 @@
 """Padded batches as a pure function of (config, seed, step), so that the position in the data is one integer."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import grain
 import numpy as np
-from absl import logging
 
 from e2etts_jax.data import audio, sources
+from e2etts_jax.data.catalog import SPEAKER_DIM
+from e2etts_jax.data.clips import Clips
 from e2etts_jax.data.plan import EvalPlan, Rows, TrainPlan
-from e2etts_jax.data.text import CharTokenizer
+from e2etts_jax.data.text import Tokenizer
 
 CACHE_BYTES = 2**30  # resampled audio kept in memory per process
 
@@ -16,117 +18,69 @@ CACHE_BYTES = 2**30  # resampled audio kept in memory per process
 class _Loader:
     """Makes the numpy batch of a plan's rows."""
 
-    def __init__(
-        self,
-        source: sources.Source,
-        cfg_data: Any,
-        sample_rate: int,
-        samples_per_token: int,
-        tokenizer: CharTokenizer,
-        clips: np.ndarray,
-        rows: range,
-    ) -> None:
-        self._source, self._rate, self._rows = source, sample_rate, rows
-        self._widths = [tokens * samples_per_token for tokens in cfg_data.buckets]
-        self._max_text = cfg_data.max_text
-        self._texts = {i: np.array(_encode(tokenizer, source, i, cfg_data.max_text), np.int32) for i in clips.tolist()}
-        self._cache: dict[int, np.ndarray] = {}
+    def __init__(self, clips: Clips, rows: range, seed: int, rm_speed: Sequence[float]) -> None:
+        self._clips, self._rows, self._seed, self._speed = clips, rows, seed, tuple(rm_speed)
+        self._cache: dict[int, sources.Clip] = {}
         self._cached_bytes = 0
 
-    def _wav(self, clip: int) -> np.ndarray:
-        """int16 audio at the training rate, resampled on the first visit."""
-        wav = self._cache.get(clip)
-        if wav is None:
-            wav = self._source.audio(clip, self._rate)
-            if self._cached_bytes + wav.nbytes <= CACHE_BYTES:
-                self._cache[clip] = wav
-                self._cached_bytes += wav.nbytes
-        return wav
+    def _clip(self, i: int) -> sources.Clip:
+        """A clip at the training rate, read and resampled on the first visit."""
+        clip = self._cache.get(i)
+        if clip is None:
+            clip = self._clips.source.clip(i, self._clips.rate)
+            if self._cached_bytes + clip.wav.nbytes <= CACHE_BYTES:
+                self._cache[i] = clip
+                self._cached_bytes += clip.wav.nbytes
+        return clip
 
     def __call__(self, plan: Rows) -> dict[str, Any]:
-        bucket, clips = plan
-        local, size = [clips[r] for r in self._rows], len(self._rows)
+        c, size = self._clips, len(self._rows)
+        width, labels = c.bounds[plan.bucket] * c.per_token, c.source.labels
         batch: dict[str, Any] = {
-            "wav": np.zeros((size, self._widths[bucket]), np.float32),
+            "wav": np.zeros((size, width), np.float32),
             "wav_len": np.zeros(size, np.int32),
-            "text": np.zeros((size, self._max_text), np.int32),
+            "prompt_len": np.zeros(size, np.int32),
+            "text": np.zeros((size, c.max_text), np.int32),
             "text_len": np.zeros(size, np.int32),
-            "speaker": np.zeros((size, sources.SPEAKER_DIM), np.float32),
+            "speaker": np.zeros((size, SPEAKER_DIM), np.float32),
             "speaker_mask": np.zeros(size, np.bool_),
-            "labels": {field: np.full(size, -1, np.int32) for field in self._source.labels},
+            "labels": {field: np.full(size, -1, np.int32) for field in labels},
             "row": np.array(self._rows, np.int32),
         }
-        for r, clip in enumerate(local):
-            if clip < 0:
-                continue
-            wav, text, speaker = self._wav(clip), self._texts[clip], self._source.speaker(clip)
-            batch["wav"][r, : len(wav)] = wav / np.float32(32768)
-            batch["wav_len"][r] = len(wav)
-            batch["text"][r, : len(text)] = text
-            batch["text_len"][r] = len(text)
-            if speaker is not None:
-                batch["speaker"][r], batch["speaker_mask"][r] = speaker, True
-            for field, classes in self._source.labels.items():
-                batch["labels"][field][r] = classes[clip]
+        if self._speed:
+            batch |= {"rm_wav": np.zeros((size, width), np.float32), "rm_wav_len": np.zeros(size, np.int32)}
+        for r, row in enumerate(self._rows):
+            if plan.clips[row] >= 0:
+                self._fill(batch, r, plan.clips[row], [self._seed, plan.step, row])
         return batch
 
-
-def _encode(tokenizer: CharTokenizer, source: sources.Source, i: int, max_text: int) -> list[int]:
-    try:
-        ids = tokenizer.encode(source.texts[i])
-    except ValueError as error:
-        raise ValueError(f"clip {source.keys[i]!r} of {source!r}: {error}") from None
-    if not 0 < len(ids) <= max_text:
-        raise ValueError(
-            f"clip {source.keys[i]!r} of {source!r} has {len(ids)} characters, not 1 to {max_text}: "
-            "raise data.max_text or drop the clip"
-        )
-    return ids
-
-
-def _fill_buckets(
-    source: sources.Source, bounds: tuple[int, ...], sample_rate: int, samples_per_token: int
-) -> list[np.ndarray]:
-    """Clip indices per bucket, by token count; what is longer than the last bucket is left out."""
-    if not bounds or list(bounds) != sorted(set(bounds)) or bounds[0] < 1:
-        raise ValueError(f"data.buckets must rise from 1 token or more: {bounds}")
-    samples = np.array([audio.resampled_length(int(n), source.sample_rate, sample_rate) for n in source.samples])
-    which = np.searchsorted(bounds, -(-samples // samples_per_token))
-    dropped = int((which == len(bounds)).sum())
-    if dropped:
-        logging.warning(
-            "%r: %d of %d clips are longer than %d tokens and left out", source, dropped, len(source), bounds[-1]
-        )
-    if dropped == len(source):
-        raise ValueError(f"every clip of {source!r} is longer than {bounds[-1]} tokens: raise data.buckets")
-    return [np.nonzero(which == b)[0] for b in range(len(bounds))]
-
-
-def _dataset(
-    cfg_data: Any,
-    *,
-    sample_rate: int,
-    samples_per_token: int,
-    tokenizer: CharTokenizer,
-    split: str,
-    batch_size: int,
-    seed: int,
-    shuffle: bool,
-    repeat: bool,
-    process_index: int,
-    process_count: int,
-) -> grain.MapDataset:
-    if batch_size < 1 or batch_size % process_count or not 0 <= process_index < process_count:
-        raise ValueError(
-            f"batch size {batch_size} must divide evenly over {process_count} processes (this is {process_index})"
-        )
-    source = sources.open_source(cfg_data, split)
-    buckets = _fill_buckets(source, tuple(cfg_data.buckets), sample_rate, samples_per_token)
-    share = batch_size // process_count
-    rows = range(process_index * share, (process_index + 1) * share)
-    plan = TrainPlan(buckets, batch_size, seed, shuffle) if repeat else EvalPlan(buckets, batch_size)
-    loader = _Loader(source, cfg_data, sample_rate, samples_per_token, tokenizer, np.concatenate(buckets), rows)
-    return grain.MapDataset.source(plan).map(loader)
+    def _fill(self, batch: dict[str, Any], r: int, i: int, seed: list[int]) -> None:
+        c, clip = self._clips, self._clip(i)
+        prompt = int(c.partners[i]) if c.partners is not None else -1
+        ids = c.encoded(i, prompt)
+        if len(ids) > c.max_text:  # the words of a pair may make more ids than they make alone
+            prompt, ids = -1, c.encoded(i, -1)
+        speaker, start = clip.speaker, 0
+        if prompt >= 0:
+            first = self._clip(prompt)
+            start = -(-len(first.wav) // c.per_token) * c.per_token  # the clip begins on a token
+            batch["wav"][r, : len(first.wav)] = first.wav / np.float32(32768)
+            batch["prompt_len"][r], speaker = start, first.speaker
+        end = start + len(clip.wav)
+        batch["wav"][r, start:end] = clip.wav / np.float32(32768)
+        batch["wav_len"][r] = end
+        batch["text"][r, : len(ids)] = ids
+        batch["text_len"][r] = len(ids)
+        if speaker is not None:
+            batch["speaker"][r], batch["speaker_mask"][r] = speaker, True
+        for field, classes in c.source.labels.items():
+            batch["labels"][field][r] = classes[i]
+        if self._speed:
+            width = batch["rm_wav"].shape[1]
+            factor = np.random.default_rng(seed).uniform(self._speed[0], self._speed[1])
+            heard = audio.speed(batch["wav"][r, :end], max(factor, end / width))[:width]
+            batch["rm_wav"][r, : len(heard)] = heard
+            batch["rm_wav_len"][r] = len(heard)
 
 
 def make_batches(
@@ -134,48 +88,42 @@ def make_batches(
     *,
     sample_rate: int,
     samples_per_token: int,
-    tokenizer: CharTokenizer,
+    tokenizer: Tokenizer,
     split: str,
     batch_size: int,
     seed: int,
     shuffle: bool,
+    rm_speed: Sequence[float] = (),
     process_index: int = 0,
     process_count: int = 1,
 ) -> grain.MapDataset:
     """Endless batches to train on; `ds[i]` depends on the arguments and `i` alone.
 
     Args:
-      cfg_data: the config's `data`: dataset, data_dir, buckets (most tokens per bucket), max_text (characters).
+      cfg_data: the config's `data`: dataset, data_dir, language, prompts, buckets (most tokens per bucket), max_text.
       sample_rate: Hz of the batches' audio.
       samples_per_token: samples a speech token stands for; a batch of bucket b is b * samples_per_token wide.
       tokenizer: text to ids.
       split: of the data set.
       batch_size: rows of the global batch, over all processes.
-      seed: of the order of clips.
+      seed: of the order of clips, and of prompts and speeds.
       shuffle: a new order in every epoch; else always the stored order.
+      rm_speed: (slowest, fastest) factor of speed and pitch of what the RM hears, drawn anew for each row; empty = as
+        it was recorded.
       process_index: which share of the rows of every global batch to make.
-      process_count: number of shares.
+      process_count: number of shares. It changes nothing in the global batch: a run may go on with another number.
 
     Returns:
       Numpy batches by step, see types.Batch for the fields. Every clip comes once an epoch.
 
     Raises:
-      ValueError: unknown data set or split, a text with a character outside the alphabet or too long, a batch size
-        that does not divide over the processes.
+      ValueError: unknown data set or split, texts that the tokenizer refuses or that are too long (all, or more than a
+        few), a batch size that does not divide over the processes.
     """
-    return _dataset(
-        cfg_data,
-        sample_rate=sample_rate,
-        samples_per_token=samples_per_token,
-        tokenizer=tokenizer,
-        split=split,
-        batch_size=batch_size,
-        seed=seed,
-        shuffle=shuffle,
-        repeat=True,
-        process_index=process_index,
-        process_count=process_count,
-    )
+    rows = _rows(batch_size, process_index, process_count)
+    clips = Clips(cfg_data, split, tokenizer, sample_rate=sample_rate, samples_per_token=samples_per_token, seed=seed)
+    plan = TrainPlan(clips.buckets(), batch_size, seed, shuffle, clips.source.shares)
+    return grain.MapDataset.source(plan).map(_Loader(clips, rows, seed, rm_speed))
 
 
 def make_eval_batches(
@@ -183,26 +131,26 @@ def make_eval_batches(
     *,
     sample_rate: int,
     samples_per_token: int,
-    tokenizer: CharTokenizer,
+    tokenizer: Tokenizer,
     split: str,
     batch_size: int,
     process_index: int = 0,
     process_count: int = 1,
 ) -> grain.MapDataset:
     """As `make_batches`, but every clip exactly once, in order; rows that fill the last batch have wav_len 0."""
-    return _dataset(
-        cfg_data,
-        sample_rate=sample_rate,
-        samples_per_token=samples_per_token,
-        tokenizer=tokenizer,
-        split=split,
-        batch_size=batch_size,
-        seed=0,
-        shuffle=False,
-        repeat=False,
-        process_index=process_index,
-        process_count=process_count,
-    )
+    rows = _rows(batch_size, process_index, process_count)
+    clips = Clips(cfg_data, split, tokenizer, sample_rate=sample_rate, samples_per_token=samples_per_token, seed=0)
+    plan = EvalPlan([np.concatenate(parts) for parts in clips.buckets()], batch_size)
+    return grain.MapDataset.source(plan).map(_Loader(clips, rows, 0, ()))
+
+
+def _rows(batch_size: int, process_index: int, process_count: int) -> range:
+    if batch_size < 1 or batch_size % process_count or not 0 <= process_index < process_count:
+        raise ValueError(
+            f"batch size {batch_size} must divide evenly over {process_count} processes (this is {process_index})"
+        )
+    share = batch_size // process_count
+    return range(process_index * share, (process_index + 1) * share)
 
 
 def _own(batch: dict[str, Any]) -> dict[str, Any]:

@@ -1,29 +1,21 @@
-"""Random access to the clips of a data set's split; data sets are built into the data directory on first use."""
+"""Random access to the clips of a split: words, lengths and labels at once, audio on demand."""
 
-import contextlib
 import dataclasses
-import fcntl
 import functools
-import os
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
 from absl import logging
+from tqdm import tqdm
 
-from e2etts_jax.data import audio
-from e2etts_jax.data.datasets.asterisk_en import builder as asterisk_en
-from e2etts_jax.data.datasets.asterisk_en import prompts
-from e2etts_jax.data.datasets.numbers import builder as numbers
+from e2etts_jax.data import audio, catalog, index
+from e2etts_jax.data.index import Index
 
-BUILDERS: dict[str, Callable[..., tfds.core.DatasetBuilder]] = {
-    "asterisk_en": asterisk_en.AsteriskEn,
-    "numbers": numbers.Numbers,
-}
-SPEAKER_DIM = prompts.SPEAKER_DIM
+HELD_OUT = 100  # of a set that is not split, one clip in so many is kept for validation, and one for the test
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,112 +28,253 @@ class Example:
     key: str
 
 
-class Source:
-    """The clips of one split, by index: texts, lengths and labels at once, audio on demand.
+@dataclasses.dataclass(frozen=True)
+class Clip:
+    """What one record holds: `wav` int16[W], and `speaker` f32[256], the x-vector, None where the voice is unknown."""
+
+    wav: np.ndarray
+    speaker: np.ndarray | None
+
+
+class Corpus:
+    """Clips `first` to `last` of one stored split of one data set.
 
     Attributes:
+      name: of the set and split.
+      index: what is known of the clips without reading audio; of the whole stored split, as are `folder`'s files.
+      folder: where the index lies, and whatever else is derived from it.
       sample_rate: Hz of the stored audio.
-      texts: the words of every clip.
-      keys: the name of every clip.
-      samples: i64[N], stored samples of every clip.
-      labels: by field, i32[N], the class of every clip.
-      label_names: by field, the names of its classes.
+      span: the clips of the index that belong to this corpus.
     """
 
-    def __init__(self, builder: tfds.core.DatasetBuilder, split: str) -> None:
-        if split not in builder.info.splits:
-            raise ValueError(
-                f"data set {builder.info.name!r} has no split {split!r}; it has {', '.join(builder.info.splits)}"
-            )
-        self._name = f"{builder.info.full_name}[{split}]"
-        self._records = builder.as_data_source(split)
-        self.sample_rate = int(builder.info.metadata["sample_rate"])
-        self.label_names = {
-            field: list(feature.names)
-            for field, feature in builder.info.features.items()
-            if isinstance(feature, tfds.features.ClassLabel)
-        }
-        index = _index(Path(builder.data_dir) / f"index-{split}.npz", self._records, list(self.label_names))
-        self.texts: list[str] = index["texts"].tolist()
-        self.keys: list[str] = index["keys"].tolist()
-        self.samples: np.ndarray = index["samples"]
-        self.labels = {field: index[f"label_{field}"] for field in self.label_names}
-        self._speakers: list[str] = index["speakers"].tolist()
+    def __init__(self, opened: catalog.Opened, stored: str, split: str, partly: bool) -> None:
+        builder, self._fields = opened.builder, opened.fields
+        self._records = builder.as_data_source(stored)
+        self.name = f"{builder.info.full_name}[{stored}]"
+        self.sample_rate = _rate(builder, self._fields)
+        self.folder = index.path_of(builder.data_dir, stored)
+        try:
+            self.index = index.read(self.folder)
+        except FileNotFoundError:
+            self.folder, self.index = _make_index(self, builder, self._records, self._fields)
+        self.span = _held_out(len(self.index), split, self.name) if partly else range(len(self.index))
 
     def __len__(self) -> int:
-        return len(self.texts)
+        return len(self.span)
+
+    def clip(self, i: int, sample_rate: int) -> Clip:
+        """The audio of clip `i` of `span` at `sample_rate` Hz, and its voice."""
+        record = self._records[self.span[i]]
+        fields, wav = self._fields, np.asarray(record[self._fields.audio], np.int16)
+        vector: np.ndarray | None = None
+        if fields.voice:
+            vector = fields.voice()
+        elif fields.vector and record[fields.vector].any():
+            vector = np.asarray(record[fields.vector], np.float32)
+        return Clip(audio.resample(wav, self.sample_rate, sample_rate), vector)
+
+
+def _rate(builder: tfds.core.DatasetBuilder, fields: catalog.Fields) -> int:
+    stored = (builder.info.metadata or {}).get("sample_rate") or builder.info.features[fields.audio].sample_rate
+    if not stored:
+        raise ValueError(f"data set {builder.info.full_name} does not say its sample rate: prepare it again")
+    return int(stored)
+
+
+def _held_out(size: int, split: str, name: str) -> range:
+    """The clips of a set that is not split: the last ones validate and test."""
+    part = max(1, size // HELD_OUT)
+    if size < 3:
+        raise ValueError(f"{name} has {size} clips: too few to keep some for validation")
+    return {
+        "train": range(0, size - 2 * part),
+        "validation": range(size - 2 * part, size - part),
+        "test": range(size - part, size),
+    }[split]
+
+
+def _said(value: Any) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)
+
+
+def _make_index(
+    corpus: Corpus, builder: tfds.core.DatasetBuilder, records: Any, fields: catalog.Fields
+) -> tuple[Path, Index]:
+    """Reads every record once; later runs find the index beside the data set."""
+    features = builder.info.features
+    classes = {
+        name: list(feature.names) for name, feature in features.items() if isinstance(feature, tfds.features.ClassLabel)
+    }
+    people = classes.pop(fields.speaker, [])
+    names: dict[str, dict[str, int]] = {"speaker": {p: i for i, p in enumerate(people)}, "language": {}}
+
+    def place(record: Mapping[str, Any], kind: str, field: str) -> int:
+        if not field:
+            return -1
+        value = record[field]
+        if kind == "speaker" and people:
+            return int(value)
+        said = _said(value)
+        return names[kind].setdefault(said, len(names[kind])) if said else -1
+
+    rows = []
+    for record in tqdm(records, f"index of {corpus.name}", unit="clip", disable=len(records) < 20_000):
+        rows.append(
+            (
+                _said(record[fields.key]),
+                _said(record[fields.text]),
+                len(record[fields.audio]),
+                place(record, "speaker", fields.speaker),
+                place(record, "language", fields.language),
+                *(int(record[field]) for field in classes),
+            )
+        )
+    columns: list[Any] = list(zip(*rows, strict=True)) or [()] * (5 + len(classes))
+    made = Index(
+        keys=columns[0],
+        texts=columns[1],
+        samples=np.array(columns[2], np.int64),
+        speakers=np.array(columns[3], np.int32),
+        languages=np.array(columns[4], np.int32),
+        labels={field: np.array(column, np.int32) for field, column in zip(classes, columns[5:], strict=True)},
+        names={kind: list(found) for kind, found in names.items()} | classes,
+    )
+    try:
+        index.write(corpus.folder, made)
+        return corpus.folder, index.read(corpus.folder)
+    except OSError as error:  # a data set that others own: read it anew each time
+        logging.warning("%s: its index can't be kept in %s (%s)", corpus.name, corpus.folder, error)
+        return corpus.folder, made
+
+
+class _Joined(Sequence):
+    """Sequences one after the other."""
+
+    def __init__(self, parts: Sequence[Sequence], spans: Sequence[range]) -> None:
+        self._parts, self._spans = parts, spans
+        self._ends = np.cumsum([len(span) for span in spans])
+
+    def __len__(self) -> int:
+        return int(self._ends[-1])
+
+    def __getitem__(self, i):  # noqa: ANN001, ANN204 -- an index or a slice, as for every sequence
+        if isinstance(i, slice):
+            return [self[j] for j in range(*i.indices(len(self)))]
+        if not 0 <= i < len(self):
+            raise IndexError(i)
+        part = int(np.searchsorted(self._ends, i, side="right"))
+        span = self._spans[part]
+        return self._parts[part][span[i - (int(self._ends[part - 1]) if part else 0)]]
+
+    def __iter__(self) -> Iterator:
+        return (self[i] for i in range(len(self)))
+
+
+class Source:
+    """The clips of one split of all corpora of a config, numbered through.
+
+    Attributes:
+      corpora: in the order of the config.
+      parts: by corpus, its clips.
+      shares: by corpus, how often its clips are drawn (a share of all draws), None = every clip equally often.
+      texts, keys: words and name of every clip.
+      languages: name of the language of every clip, '' = not said.
+      speakers: i32[N], number of the voice over all corpora, -1 = not said.
+      labels: by field, i32[N], place in `label_names[field]`, -1 = not said.
+      label_names: by field, the names of its classes over all corpora.
+    """
+
+    def __init__(self, corpora: Sequence[Corpus], shares: Sequence[Fraction] | None) -> None:
+        self.corpora, self.shares = list(corpora), shares
+        spans = [corpus.span for corpus in corpora]
+        ends = np.cumsum([0, *(len(span) for span in spans)]).tolist()
+        self.parts = [range(a, b) for a, b in zip(ends[:-1], ends[1:], strict=True)]
+        indexes = [corpus.index for corpus in corpora]
+        self.texts: Sequence[str] = _Joined([i.texts for i in indexes], spans)
+        self.keys: Sequence[str] = _Joined([i.keys for i in indexes], spans)
+        cut = [slice(span.start, span.stop) for span in spans]
+        before, speakers = 0, []
+        for i, c in zip(indexes, cut, strict=True):
+            speakers.append(np.where(i.speakers[c] < 0, -1, i.speakers[c] + before))
+            before += len(i.names.get("speaker", ()))
+        self.speakers = np.concatenate(speakers)
+        self.language_names, languages = _united(
+            [(i.names.get("language", []), i.languages[c]) for i, c in zip(indexes, cut, strict=True)]
+        )
+        self._languages = languages
+        fields = list(dict.fromkeys(field for i in indexes for field in i.labels))
+        united = {
+            field: _united(
+                [
+                    (i.names[field], i.labels[field][c]) if field in i.labels else ([], np.full(len(s), -1, np.int32))
+                    for i, c, s in zip(indexes, cut, spans, strict=True)
+                ]
+            )
+            for field in fields
+        }
+        self.label_names = {field: names for field, (names, _) in united.items()}
+        self.labels = {field: classes for field, (_, classes) in united.items()}
+        self._cut = cut
+
+    def __len__(self) -> int:
+        return self.parts[-1].stop
 
     def __repr__(self) -> str:
-        return f"Source({self._name})"
+        return f"Source({', '.join(corpus.name for corpus in self.corpora)})"
 
-    def audio(self, i: int, sample_rate: int) -> np.ndarray:
-        """int16[W]: clip `i` at `sample_rate` Hz."""
-        return audio.resample(self._records[i]["audio"], self.sample_rate, sample_rate)
+    def language(self, i: int) -> str:
+        """Name of the language of clip `i`, '' where it is not said."""
+        return self.language_names[self._languages[i]] if self._languages[i] >= 0 else ""
 
-    def speaker(self, i: int) -> np.ndarray | None:
-        """f32[256]: the x-vector of clip `i`, None where the voice is unknown."""
-        return prompts.speaker_vector() if self._speakers[i] == prompts.SPEAKER else None
+    def samples(self, sample_rate: int) -> np.ndarray:
+        """i64[N]: length of every clip at `sample_rate` Hz."""
+        return np.concatenate(
+            [
+                audio.resampled_length(corpus.index.samples[cut], corpus.sample_rate, sample_rate)
+                for corpus, cut in zip(self.corpora, self._cut, strict=True)
+            ]
+        )
 
-
-def _index(path: Path, records: Any, fields: list[str]) -> dict[str, np.ndarray]:
-    """Texts, lengths and labels of all records; read once, then kept beside the data set."""
-    if path.exists():
-        with np.load(path) as stored:
-            return dict(stored)
-    rows = [
-        (r["text"].decode(), r["key"].decode(), r["speaker"].decode(), len(r["audio"]), *(r[f] for f in fields))
-        for r in records
-    ]
-    columns = list(zip(*rows, strict=True))
-    index: dict[str, Any] = {
-        "texts": np.array(columns[0]),
-        "keys": np.array(columns[1]),
-        "speakers": np.array(columns[2]),
-        "samples": np.array(columns[3], np.int64),
-    }
-    index |= {f"label_{field}": np.array(column, np.int32) for field, column in zip(fields, columns[4:], strict=True)}
-    part = path.with_name(f"{path.stem}.{os.getpid()}.part.npz")
-    np.savez(part, **index)
-    part.replace(path)  # atomic: a reader sees all of it or nothing
-    return index
+    def clip(self, i: int, sample_rate: int) -> Clip:
+        """Audio and voice of clip `i`."""
+        part = next(p for p, clips in enumerate(self.parts) if i in clips)
+        return self.corpora[part].clip(i - self.parts[part].start, sample_rate)
 
 
-def data_dir(configured: str | Path = "") -> Path:
-    """Where data sets are built: the configured folder, else $E2ETTS_DATA_DIR, else ~/.cache/e2etts_jax."""
-    return Path(configured or os.environ.get("E2ETTS_DATA_DIR") or Path.home() / ".cache" / "e2etts_jax").expanduser()
-
-
-@contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Holds the file lock `path`; the system releases it when the process dies."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+def _united(columns: list[tuple[Sequence[str], np.ndarray]]) -> tuple[list[str], np.ndarray]:
+    """Class numbers of several corpora as numbers of one list of names; names that agree are one class."""
+    names = list(dict.fromkeys(name for own, _ in columns for name in own))
+    parts = []
+    for own, classes in columns:
+        to = np.array([*(names.index(name) for name in own), -1], np.int32)  # the last is that of -1
+        parts.append(to[classes])
+    return names, np.concatenate(parts)
 
 
 def open_source(cfg_data: Any, split: str) -> Source:
-    """The split of data set `cfg_data.dataset`, built into `cfg_data.data_dir` if it is not there yet.
+    """The split of the corpora of `cfg_data.dataset`; see catalog.parse for the spelling and catalog.open_set.
 
     Raises:
       ValueError: unknown data set or split.
     """
-    return _open(cfg_data.dataset, str(data_dir(cfg_data.data_dir)), split)
+    return _open(cfg_data.dataset, str(catalog.data_dir(cfg_data.data_dir)), split)
 
 
 @functools.lru_cache(maxsize=8)
-def _open(name: str, root: str, split: str) -> Source:
-    if name not in BUILDERS:
-        raise ValueError(f"no data set {name!r}; there is {', '.join(sorted(BUILDERS))}")
-    with _locked(Path(root) / f".{name}.lock"):
-        builder = BUILDERS[name](data_dir=root, file_format="array_record")
-        if not builder.is_prepared():
-            logging.info("building data set %s in %s (once; about half a minute)", name, builder.data_dir)
-            for stale in Path(builder.data_dir).parent.glob("incomplete.*"):
-                shutil.rmtree(stale)  # of a build that was killed; no other is running, we hold the lock
-            tfds.disable_progress_bar()  # it prints a line per shard; slow builders show their own
-            builder.download_and_prepare()  # writes to incomplete.* and renames that when complete
-        return Source(builder, split)
+def _open(dataset: str, root: str, split: str) -> Source:
+    corpora, shares = [], []
+    for part in catalog.parse(dataset):
+        opened = catalog.open_set(part.name, root)
+        stored, partly = opened.stored(split, part.splits)
+        made = [Corpus(opened, name, split, partly) for name in stored]
+        size = sum(map(len, made))
+        corpora += made
+        if part.weight is not None:
+            shares += [part.weight * len(corpus) / max(size, 1) for corpus in made]
+    empty = [corpus.name for corpus in corpora if not len(corpus)]
+    if empty:
+        raise ValueError(f"{empty[0]} holds no clips")
+    return Source(corpora, shares or None)
 
 
 def load_examples(cfg_data: Any, split: str, n: int, sample_rate: int) -> list[Example]:
@@ -151,8 +284,8 @@ def load_examples(cfg_data: Any, split: str, n: int, sample_rate: int) -> list[E
     return [
         Example(
             text=source.texts[i],
-            wav=source.audio(i, sample_rate).astype(np.float32) / 32768,
-            kind=kinds[source.labels["kind"][i]] if kinds else "",
+            wav=source.clip(i, sample_rate).wav.astype(np.float32) / 32768,
+            kind=kinds[source.labels["kind"][i]] if kinds and source.labels["kind"][i] >= 0 else "",
             key=source.keys[i],
         )
         for i in range(min(n, len(source)))

@@ -21,7 +21,7 @@ from ml_collections import ConfigDict
 
 from e2etts_jax import checkpoint
 from e2etts_jax.data.datasets.asterisk_en import prompts
-from e2etts_jax.data.text import CharTokenizer, normalize
+from e2etts_jax.data.text import make as make_tokenizer
 from e2etts_jax.infer import programs
 from e2etts_jax.infer.griffin_lim import griffin_lim
 from e2etts_jax.models.generate import Sampling
@@ -33,6 +33,9 @@ BATCH = 16
 SHORTEST = 64  # tokens of the shortest padded length
 SILENCE = 0.2  # seconds returned where the model says nothing
 ONE_VOICE = ("asterisk_en", "numbers")  # data sets of the embedded recordings, which are of one speaker
+
+SAMPLING = ("temperature", "top_p", "top_k", "repetition", "min_ratio", "max_ratio")
+DECODING = (*SAMPLING, "candidates", "max_tokens", "ode_steps", "guidance")  # fields of config.infer
 
 Wavs = list[Float[np.ndarray, " W"]]
 Ids = list[Int[np.ndarray, " T"]]
@@ -64,7 +67,7 @@ class Synthesizer:
           ValueError: a speaker vector of another size than the FM's, or models that need more than tokens.
         """
         self.config = _config(config)
-        self._text = CharTokenizer(self.config.text.alphabet)
+        self._text = make_tokenizer(self.config.text)
         self._system = System.from_config(self.config, self._text.vocab_size)
         self.params, self.stage, self.sample_rate = params, stage, int(self.config.audio.sample_rate)
         if stage in self.config.stages and self.config.stages[stage].plan.tokens_to_fm == "llm_hidden":
@@ -98,7 +101,7 @@ class Synthesizer:
         if not (folder / "config.json").is_file():
             missing = "config.json in workdir" if folder.is_dir() else "workdir"
             raise FileNotFoundError(f"no {missing} {folder}: give the --workdir of a training run")
-        config = _config(json.loads((folder / "config.json").read_text()))
+        config = _read_config(folder / "config.json")
         _decoding(config.infer, infer)
         root = folder / "checkpoints"
         saved = sorted(path.name for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
@@ -106,7 +109,7 @@ class Synthesizer:
             raise FileNotFoundError(f"no checkpoint in {root}: the run has not saved any yet")
         if stage is not None and stage not in saved:
             raise ValueError(f"no checkpoint of a stage {stage!r} in {root}; there is {', '.join(saved)}")
-        system = System.from_config(config, CharTokenizer(config.text.alphabet).vocab_size)
+        system = System.from_config(config, make_tokenizer(config.text).vocab_size)
         abstract = nn.unbox(system.abstract())
         for name in [stage] if stage else [name for name in reversed(config.run) if name in saved]:
             try:
@@ -167,10 +170,7 @@ class Synthesizer:
         """
         encoded = [self._encode(text) for text in texts]
         infer = self.config.infer
-        if infer.candidates < 1:
-            raise ValueError(f"infer.candidates={infer.candidates}: at least one draw is needed")
-        fields = ("temperature", "top_p", "top_k", "repetition", "min_ratio", "max_ratio")
-        sampling = Sampling(**{name: infer[name] for name in fields})
+        sampling = Sampling(**{name: infer[name] for name in SAMPLING})
 
         def run(rows: list[int], size: int, length: int) -> Ids:
             text, text_len = _stack([encoded[row] for row in rows], size, length)
@@ -228,13 +228,13 @@ class Synthesizer:
     # --- shapes ------------------------------------------------------------------------------------------------------
 
     def _encode(self, text: str) -> list[int]:
-        ids, limit = self._text.encode(normalize(text, self._text.alphabet)), self.config.data.max_text
-        if not ids:
+        language, limit = self.config.data.get("language", "en"), self.config.data.max_text
+        words = self._text.prepare(text, language)
+        if not words:
             raise ValueError(f"the text {text!r} is empty; there is nothing to say")
+        ids = self._text.encode(words, language)
         if len(ids) > limit:
-            raise ValueError(
-                f"{len(ids)} characters are more than the {limit} of data.max_text: split the text {text!r}"
-            )
+            raise ValueError(f"{len(ids)} text ids are more than the {limit} of data.max_text: split the text {text!r}")
         return ids
 
     def _token_lens(self, wavs: GivenWavs) -> list[int]:
@@ -317,6 +317,28 @@ def _config(config: Any) -> ConfigDict:
     return config if isinstance(config, ConfigDict) else ConfigDict(tuples(config))
 
 
+def _read_config(path: Path) -> ConfigDict:
+    """The config of a run.
+
+    Raises:
+      ValueError: it is not readable, or lacks what this version needs.
+    """
+    try:
+        config = _config(json.loads(path.read_text()))
+        if not isinstance(config, ConfigDict):
+            raise ValueError("it holds no keys")
+    except (ValueError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path} is not readable ({error}): restore it, or train again in another workdir") from None
+    parts = ("run", "stages", "audio", "mel", "model", "text", "data", "infer")
+    missing = [name for name in parts if name not in config]
+    missing += [f"infer.{name}" for name in DECODING if "infer" in config and name not in config.infer]
+    if missing:
+        raise ValueError(
+            f"{path} lacks {', '.join(missing)}: it was made by another version; use that one, or train again"
+        )
+    return config
+
+
 def _decoding(infer: ConfigDict, pairs: Sequence[str]) -> None:
     """Applies `key=value` pairs to `config.infer`; a value has the type of what it replaces."""
     for pair in pairs:
@@ -327,6 +349,9 @@ def _decoding(infer: ConfigDict, pairs: Sequence[str]) -> None:
             infer[key] = type(infer[key])(value)
         except ValueError:
             raise ValueError(f"--infer={pair}: {key} wants a number such as {infer[key]}") from None
+    for key in ("candidates", "max_tokens", "ode_steps"):
+        if infer[key] < 1:
+            raise ValueError(f"infer.{key}={infer[key]}: at least 1 is needed")
 
 
 def _voice(config: ConfigDict) -> Float[np.ndarray, " E"]:

@@ -43,11 +43,3 @@ def ids(codes: Float[Array, "*b Q"], levels: int = 3) -> Int[Array, "*b"]:
     half = _check(levels)
     digits = jnp.round(jax.lax.stop_gradient(codes) * half).astype(jnp.int32) + half
     return digits @ levels ** jnp.arange(codes.shape[-1])
-
-
-def codes(token_ids: Int[Array, "*b"], dims: int, levels: int = 3) -> Float[Array, "*b Q"]:
-    """Inverse of `ids`."""
-    half = _check(levels)
-    powers = (levels ** jnp.arange(dims)).reshape((1,) * token_ids.ndim + (dims,))
-    digits = token_ids[..., None] // powers % levels
-    return (digits - half).astype(jnp.float32) / half

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from e2etts_jax.data import sources
+from e2etts_jax.data import catalog
 from e2etts_jax.data.datasets.numbers.builder import Numbers, NumbersConfig
 
 
@@ -18,6 +18,8 @@ class Data:
     data_dir: str | Path
     buckets: tuple[int, ...] = (96,)
     max_text: int = 96
+    language: str = "en"
+    prompts: float = 0.0
 
 
 def small_numbers(**kwargs: object) -> Numbers:
@@ -33,7 +35,7 @@ def numbers_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def numbers(numbers_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Data:
     """Config of a `numbers` with 50, 13 and 7 clips."""
-    monkeypatch.setitem(sources.BUILDERS, "numbers", small_numbers)
+    monkeypatch.setitem(catalog.BUNDLED, "numbers", small_numbers)
     return Data("numbers", str(numbers_dir))
 
 

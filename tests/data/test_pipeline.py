@@ -7,15 +7,15 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from e2etts_jax.data import pipeline, plan, sources
-from e2etts_jax.data.text import CharTokenizer
+from e2etts_jax.data import clips, pipeline, plan, sources
+from e2etts_jax.data.text import DEFAULT_ALPHABET, CharTokenizer
 
 RATE, SPT = 22_050, 1024
 
 
 def train(cfg, **kwargs):
-    options = {"split": "train", "batch_size": 8, "seed": 3, "shuffle": True, **kwargs}
-    return pipeline.make_batches(cfg, sample_rate=RATE, samples_per_token=SPT, tokenizer=CharTokenizer(), **options)
+    options = {"split": "train", "batch_size": 8, "seed": 3, "shuffle": True, "tokenizer": CharTokenizer(), **kwargs}
+    return pipeline.make_batches(cfg, sample_rate=RATE, samples_per_token=SPT, **options)
 
 
 def evaluate(cfg, **kwargs):
@@ -43,6 +43,7 @@ def test_a_batch_has_the_fields_of_the_contract(numbers):
     shapes = {
         "wav": (8, 96 * SPT),
         "wav_len": (8,),
+        "prompt_len": (8,),
         "text": (8, 96),
         "text_len": (8,),
         "speaker": (8, 256),
@@ -53,6 +54,7 @@ def test_a_batch_has_the_fields_of_the_contract(numbers):
     kinds = {
         "wav": np.float32,
         "wav_len": np.int32,
+        "prompt_len": np.int32,
         "text": np.int32,
         "text_len": np.int32,
         "speaker": np.float32,
@@ -63,13 +65,13 @@ def test_a_batch_has_the_fields_of_the_contract(numbers):
     assert list(batch["labels"]) == ["kind"] and batch["labels"]["kind"].dtype == np.int32
     assert batch["row"].tolist() == list(range(8)) and batch["speaker_mask"].all()
     for r, text in enumerate(texts_of(batch)):
-        clip = source.texts.index(text)
+        clip = list(source.texts).index(text)
         n = batch["wav_len"][r]
-        np.testing.assert_array_equal(batch["wav"][r, :n], source.audio(clip, RATE) / np.float32(32768))
-        assert n == -(-source.samples[clip] * RATE // 16_000) and not batch["wav"][r, n:].any()
+        np.testing.assert_array_equal(batch["wav"][r, :n], source.clip(clip, RATE).wav / np.float32(32768))
+        assert n == source.samples(RATE)[clip] and not batch["wav"][r, n:].any()
         assert not batch["text"][r, batch["text_len"][r] :].any()
         assert batch["labels"]["kind"][r] == source.labels["kind"][clip]
-        np.testing.assert_array_equal(batch["speaker"][r], source.speaker(clip))
+        np.testing.assert_array_equal(batch["speaker"][r], source.clip(clip, RATE).speaker)
 
 
 def test_batches_depend_on_config_seed_and_step_alone(numbers):
@@ -99,7 +101,7 @@ def test_each_clip_comes_exactly_once_an_epoch(numbers, processes: int):
 def test_buckets_hold_what_fits_and_no_clip_is_lost(numbers):
     cfg = dataclasses.replace(numbers, buckets=(55, 70, 96))
     batches, seen = train(cfg, batch_size=3), Counter()
-    batch_plan = plan.TrainPlan([np.arange(10), np.arange(10, 17), np.arange(17, 50)], 3, 0, True)
+    batch_plan = plan.TrainPlan([[np.arange(10)], [np.arange(10, 17)], [np.arange(17, 50)]], 3, 0, True)
     widths = set()
     for step in range(50):  # 50 batches of 3 are 3 epochs of 50
         batch = batches[step]
@@ -109,30 +111,17 @@ def test_buckets_hold_what_fits_and_no_clip_is_lost(numbers):
         seen.update(texts_of(batch))
         widths.add(width)
         assert (
-            set(batch_plan[step][1])
-            <= {0: set(range(10)), 1: set(range(10, 17)), 2: set(range(17, 50))}[batch_plan[step][0]]
+            set(batch_plan[step].clips)
+            <= {0: set(range(10)), 1: set(range(10, 17)), 2: set(range(17, 50))}[batch_plan[step].bucket]
         )
     assert widths == {55, 70, 96}
     assert set(seen.values()) <= {2, 3, 4} and sum(seen.values()) == 150 and len(seen) == 50
 
 
-def test_every_cycle_of_every_bucket_is_a_permutation():
-    buckets = [np.arange(7), np.array([], np.int64), np.arange(100, 111)]
-    batch_plan, streams = plan.TrainPlan(buckets, 4, 1, True), {0: [], 2: []}
-    for step in range(18 * 5):  # 18 clips in batches of 4: 4.5 batches an epoch
-        bucket, rows = batch_plan[step]
-        assert len(rows) == 4
-        streams[bucket].append(rows)
-    # Batches of a cycle are shuffled, so compare counts, after whole epochs of both buckets (4 are 7 + 11 batches).
-    for bucket, ids in ((0, buckets[0]), (2, buckets[2])):
-        counts = Counter(i for rows in streams[bucket] for i in rows)
-        assert counts == {int(i): 20 for i in ids}
-
-
 def test_unshuffled_training_goes_through_the_stored_order(numbers):
     batches = train(numbers, shuffle=False, batch_size=25)
     texts = sources.open_source(numbers, "train").texts
-    assert [t for step in range(4) for t in texts_of(batches[step])] == texts * 2
+    assert [t for step in range(4) for t in texts_of(batches[step])] == [*texts, *texts]
 
 
 @pytest.mark.parametrize("buckets", [(96,), (60, 96)])
@@ -142,7 +131,7 @@ def test_evaluation_visits_each_clip_once_and_fills_up(numbers, buckets: tuple[i
     texts = [t for i in range(len(batches)) for t in texts_of(batches[i])]
     assert sorted(texts) == sorted(sources.open_source(cfg, "validation").texts)
     if buckets == (96,):
-        assert texts == sources.open_source(cfg, "validation").texts and len(batches) == 4
+        assert texts == list(sources.open_source(cfg, "validation").texts) and len(batches) == 4
         last = batches[3]
         assert (last["wav_len"] > 0).tolist() == [True, False, False, False]
         assert not last["wav"][1:].any() and not last["text"][1:].any() and not last["text_len"][1:].any()
@@ -165,23 +154,43 @@ def test_the_stream_starts_where_it_is_told(numbers):
 
 def test_long_clips_are_left_out_and_counted(numbers, caplog: pytest.LogCaptureFixture):
     source = sources.open_source(numbers, "train")
-    tokens = -(-np.ceil(source.samples * RATE / 16_000).astype(int) // SPT)
+    tokens = -(-source.samples(RATE) // SPT)
     kept = sum(tokens <= 60)
     with caplog.at_level("WARNING"):
         batches = train(dataclasses.replace(numbers, buckets=(60,)), batch_size=1)
-    assert f"{50 - kept} of 50 clips are longer than 60 tokens" in caplog.text
+    assert f"{50 - kept} of 50 clips are longer than 60 tokens and are left out" in caplog.text
     assert len({t for step in range(3 * kept) for t in texts_of(batches[step])}) == kept
-    with pytest.raises(ValueError, match="every clip .* longer than 2 tokens: raise data.buckets"):
+    with pytest.raises(ValueError, match="50 of 50 clips .* longer than 2 tokens: raise data.buckets"):
         train(dataclasses.replace(numbers, buckets=(2,)))
 
 
-def test_bad_texts_are_named_when_the_plan_is_made(numbers, monkeypatch: pytest.MonkeyPatch):
-    source = sources.open_source(numbers, "train")
-    with pytest.raises(ValueError, match="has .* characters, not 1 to 5: raise data.max_text"):
-        train(dataclasses.replace(numbers, max_text=5))
-    monkeypatch.setattr(source, "texts", [*source.texts[:4], "room 7", *source.texts[5:]])
-    with pytest.raises(ValueError, match="clip 'train-00004'.*'7' of 'room 7'"):
-        train(numbers)
+def test_long_texts_are_left_out_and_counted(numbers, caplog: pytest.LogCaptureFixture):
+    lengths = np.array([len(text) for text in sources.open_source(numbers, "train").texts])
+    limit = int(np.median(lengths))
+    with caplog.at_level("WARNING"):
+        batches = train(dataclasses.replace(numbers, max_text=limit), batch_size=1)
+    kept = int((lengths <= limit).sum())
+    assert 0 < kept < 50 and f"{50 - kept} of 50 clips have a text of more than {limit} ids" in caplog.text
+    assert len({t for step in range(3 * kept) for t in texts_of(batches[step])}) == kept
+    with pytest.raises(ValueError, match="50 of 50 clips .* more than 2 ids: raise data.max_text"):
+        train(dataclasses.replace(numbers, max_text=2))
+
+
+def test_texts_outside_the_alphabet(numbers, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture):
+    texts = sources.open_source(numbers, "train").texts
+    rare = min("qzxjkbp", key=lambda c: sum(c in text for text in texts) or 99)
+    count = sum(rare in text for text in texts)
+    alphabet = DEFAULT_ALPHABET.replace(rare, "")
+    monkeypatch.setattr(clips, "BAD_TEXTS", count / 50)
+    with caplog.at_level("WARNING"):
+        batches = train(numbers, tokenizer=CharTokenizer(alphabet), batch_size=1)
+    assert f"{count} of 50 clips have a text that can't be encoded" in caplog.text
+    assert f"character '{rare}'" in caplog.text and "clip 'train-" in caplog.text
+    clip_of = {i for step in range(2 * (50 - count)) for i in batches[step]["text_len"]}
+    assert clip_of and 0 not in clip_of
+    monkeypatch.setattr(clips, "BAD_TEXTS", count / 50 - 0.01)  # more of them is a wrong alphabet
+    with pytest.raises(ValueError, match=f"{count} of 50 clips .*clip 'train-.*character '{rare}' of .*text.alphabet"):
+        train(numbers, tokenizer=CharTokenizer(alphabet))
 
 
 def test_bad_sizes_are_refused(numbers):
@@ -200,12 +209,69 @@ def test_two_memory_budgets_give_the_same_batch(numbers, monkeypatch: pytest.Mon
 
 
 def test_a_clip_without_a_known_voice_is_masked(numbers, monkeypatch: pytest.MonkeyPatch):
-    source = sources.open_source(numbers, "train")
-    monkeypatch.setattr(source, "speaker", lambda i: None)
+    (corpus,) = sources.open_source(numbers, "train").corpora
+    monkeypatch.setattr(corpus, "_fields", dataclasses.replace(corpus._fields, voice=None))
     batch = train(numbers)[0]
     assert not batch["speaker_mask"].any() and not batch["speaker"].any()
 
 
 def test_config_dicts_work(numbers):
-    cfg = SimpleNamespace(dataset=numbers.dataset, data_dir=numbers.data_dir, buckets=[96], max_text=64)
+    cfg = SimpleNamespace(**{**dataclasses.asdict(numbers), "buckets": [96], "max_text": 64})
     assert train(cfg)[0]["text"].shape == (8, 64)
+
+
+def test_a_pair_is_a_clip_after_another_of_its_voice(numbers):
+    cfg = dataclasses.replace(numbers, prompts=1.0, buckets=(192,), max_text=128)
+    batches, alone = train(cfg, batch_size=1, shuffle=False), train(numbers, batch_size=1, shuffle=False)
+    texts, together = list(sources.open_source(numbers, "train").texts), 0
+    for i in range(50):
+        batch, own = batches[i], alone[i]
+        n, start = own["wav_len"][0], batch["prompt_len"][0]
+        (text,) = texts_of(batch)
+        if not start:
+            assert text == texts[i]
+            continue
+        together += 1
+        assert start % SPT == 0 and batch["wav_len"][0] == start + n
+        np.testing.assert_array_equal(batch["wav"][0, start : start + n], own["wav"][0, :n])
+        assert not batch["wav"][0, start + n :].any()
+        prompt = alone[texts.index(text.removesuffix(texts[i]).strip())]
+        assert text == f"{texts_of(prompt)[0]} {texts[i]}"
+        np.testing.assert_array_equal(batch["wav"][0, :start], prompt["wav"][0, :start])
+        assert 0 <= start - prompt["wav_len"][0] < SPT
+    assert together > 40
+    assert not any(evaluate(cfg)[i]["prompt_len"].any() for i in range(4)), "only training has pairs"
+
+
+def test_the_rm_hears_another_speed_in_every_step(numbers):
+    plain, fast = train(numbers), train(numbers, rm_speed=(0.9, 1.1))
+    assert "rm_wav" not in plain[0]
+    factors = []
+    for step in range(3):
+        batch = fast[step]
+        assert_equal({k: v for k, v in batch.items() if not k.startswith("rm_")}, plain[step])
+        factors += (batch["wav_len"] / batch["rm_wav_len"]).tolist()
+        for r, n in enumerate(batch["rm_wav_len"]):
+            spoken = batch["wav"][r, : batch["wav_len"][r]]
+            assert batch["rm_wav"][r, :n].std() == pytest.approx(spoken.std(), rel=0.05)
+            assert not batch["rm_wav"][r, n:].any()
+    assert 0.9 <= min(factors) < 0.95 and 1.05 < max(factors) <= 1.1001 and len(set(factors)) == 24
+    parts = [train(numbers, rm_speed=(0.9, 1.1), process_index=p, process_count=2)[2] for p in range(2)]
+    np.testing.assert_array_equal(np.concatenate([p["rm_wav"] for p in parts]), fast[2]["rm_wav"])
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_run_goes_on_with_another_number_of_processes(numbers, seed: int):
+    rng = np.random.default_rng(seed)
+    cfg = dataclasses.replace(numbers, buckets=(55, 70, 96))
+    start, before, after = int(rng.integers(0, 60)), *rng.permutation([1, 2, 4, 8])[:2].tolist()
+    whole = train(cfg, seed=seed)
+    served = []
+    for step in range(start + 3):  # stops after `start` steps, goes on with other processes
+        count = before if step < start else after
+        parts = [train(cfg, seed=seed, process_index=p, process_count=count) for p in range(count)]
+        served.append(np.concatenate([part[step]["text"] for part in parts]) if step >= start - 1 else None)
+        if served[-1] is not None:
+            np.testing.assert_array_equal(served[-1], whole[step]["text"])
+    resumed = iter(pipeline.stream(whole, start, prefetch=1))
+    assert_equal(next(resumed), whole[start])

@@ -50,7 +50,7 @@ def put(r: Any, batch: dict[str, Any]) -> None:
         batch["wav"][:] = float("nan")
 
 
-def count(log: Any, batch: Any) -> None:
+def count(log: Any, *counted: Any) -> None:
     clock["step"] += 1
     if (log.stage.name, str(clock["step"])) == PLACE:
         os.kill(os.getpid(), signal.Signals[KIND])

@@ -30,11 +30,29 @@ def test_a_file_of_sentences_is_spoken(repo_root: Path, workdir: Path, tmp_path:
 
 
 def test_a_mistake_is_one_line(repo_root: Path, workdir: Path, tmp_path: Path) -> None:
-    done = run(repo_root, f"--workdir={workdir}", "--text=room 9", f"--out={tmp_path}/x.wav", "--stage=joint")
+    done = run(repo_root, f"--workdir={workdir}", "--text=caf\u00e9", f"--out={tmp_path}/x.wav", "--stage=joint")
     assert done.returncode == 1 and not done.stdout
     (line,) = (line for line in done.stderr.splitlines() if "many_voices" not in line)
-    assert line.startswith("error: character '9' of 'room 9' is not in the alphabet")
+    assert line.startswith("error: character '\u00e9' of 'caf\u00e9' (U+00E9")
     assert not (tmp_path / "x.wav").exists()
+
+
+WRONG = {
+    "flag": (["--txt=five"], "Unknown command line flag 'txt'"),
+    "no workdir": ([], "--workdir must have a value"),
+    "words": (["--workdir=x", "five"], "unexpected argument 'five'; options start with --, and text goes in quotes"),
+}
+
+
+@pytest.mark.parametrize("command", ["synthesize", "evaluate"])
+@pytest.mark.parametrize("wrong", WRONG)
+def test_wrong_flags_are_one_line(repo_root: Path, command: str, wrong: str) -> None:
+    flags, message = WRONG[wrong]
+    done = subprocess.run(
+        [sys.executable, "-m", f"e2etts_jax.{command}", *flags], cwd=repo_root, capture_output=True, text=True
+    )
+    assert done.returncode == 1 and not done.stdout
+    assert done.stderr.startswith("error: ") and message in done.stderr and done.stderr.count("\n") == 1
 
 
 def test_one_sentence_goes_to_the_file_itself(tmp_path: Path) -> None:

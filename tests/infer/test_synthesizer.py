@@ -199,8 +199,8 @@ def test_temperature_zero_is_one_reading(synthesizer: Synthesizer, speaker: np.n
     [
         ("", "the text '' is empty"),
         ("  ?! ", "the text '  .! ' is empty"),
-        ("a1", "character '1' of 'a1' is not in the alphabet"),
-        ("sevenxx", "7 characters are more than the 6 of data.max_text: split the text 'sevenxx'"),
+        ("a\u00e9", "character '\u00e9' of 'a\u00e9' .U.00E9 LATIN SMALL LETTER E WITH ACUTE. is not in the alphabet"),
+        ("sevenxx", "7 text ids are more than the 6 of data.max_text: split the text 'sevenxx'"),
     ],
 )
 def test_bad_texts_are_named(synthesizer: Synthesizer, text: str, message: str) -> None:
@@ -264,9 +264,9 @@ def test_decoding_can_be_changed_for_a_run(workdir: Path, speaker: np.ndarray) -
     }.items():
         with pytest.raises(ValueError, match=message):
             Synthesizer.load(workdir, None, speaker, [bad])
-    none = Synthesizer.load(workdir, None, speaker, ["candidates=0"])
-    with pytest.raises(ValueError, match="infer.candidates=0: at least one draw is needed"):
-        none.generate_tokens(["ab"])
+    for key in ("candidates", "max_tokens", "ode_steps"):
+        with pytest.raises(ValueError, match=f"infer.{key}=0: at least 1 is needed"):
+            Synthesizer.load(workdir, None, speaker, [f"{key}=0"])
 
 
 def test_a_damaged_stage_is_passed_over(workdir: Path, speaker: np.ndarray, tmp_path: Path) -> None:
@@ -293,12 +293,24 @@ def test_what_is_missing_is_named(workdir: Path, tmp_path: Path) -> None:
         Synthesizer.load(workdir, "chain")
 
 
+def test_a_config_that_is_broken_or_of_another_version_is_named(workdir: Path, tmp_path: Path) -> None:
+    path, good = tmp_path / "config.json", json.loads((workdir / "config.json").read_text())
+    for text in ('{"seed": 0,\n', "[]", ""):
+        path.write_text(text)
+        with pytest.raises(ValueError, match=r"config.json (is not readable|lacks run, stages)"):
+            Synthesizer.load(tmp_path)
+    del good["infer"]["candidates"]
+    path.write_text(json.dumps(good))
+    with pytest.raises(ValueError, match=r"config.json lacks infer.candidates: it was made by another version"):
+        Synthesizer.load(tmp_path)
+
+
 def test_checkpoints_of_other_models_are_refused(workdir: Path, tmp_path: Path) -> None:
     config = json.loads((workdir / "config.json").read_text())
     config["model"]["llm"]["ff"] = 48
     (tmp_path / "config.json").write_text(json.dumps(config))
     (tmp_path / "checkpoints").symlink_to(workdir / "checkpoints")
-    with pytest.raises(ValueError, match="does not fit this model"):
+    with pytest.raises(ValueError, match="is of another architecture than the config"):
         Synthesizer.load(tmp_path)
 
 

@@ -1,0 +1,19 @@
+"""Text to ids and back: reading of written forms, and tokenisers of characters, phonemes and byte pairs."""
+
+from e2etts_jax.data.text.base import Tokenizer
+from e2etts_jax.data.text.bpe import BpeTokenizer
+from e2etts_jax.data.text.characters import DEFAULT_ALPHABET, CharTokenizer, normalize
+from e2etts_jax.data.text.make import make
+from e2etts_jax.data.text.phonemes import PhonemeTokenizer
+from e2etts_jax.data.text.reading import read
+
+__all__ = [
+    "DEFAULT_ALPHABET",
+    "BpeTokenizer",
+    "CharTokenizer",
+    "PhonemeTokenizer",
+    "Tokenizer",
+    "make",
+    "normalize",
+    "read",
+]

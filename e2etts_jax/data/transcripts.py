@@ -1,0 +1,111 @@
+"""The words of a corpus as a tokenizer wants them; made once, then kept beside the index."""
+
+import concurrent.futures
+import dataclasses
+import functools
+import json
+import multiprocessing
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from e2etts_jax.data import index as indexes
+from e2etts_jax.data.index import Index, Strings
+from e2etts_jax.data.sources import Corpus
+from e2etts_jax.data.text import Tokenizer
+
+TOLD = 20  # refused texts whose reasons are kept
+CHUNK = 20_000  # texts that one process prepares at a time; a corpus with fewer needs no others
+
+
+@dataclasses.dataclass(frozen=True)
+class Transcripts:
+    """Prepared texts of the clips of a corpus.
+
+    Attributes:
+      strings: what `Tokenizer.encode` takes, '' where it refuses the text.
+      lengths: i32[N], ids that it makes of it, 0 = refused, or nothing left.
+      refused: reasons of the first refused ones.
+    """
+
+    strings: Sequence[str]
+    lengths: np.ndarray
+    refused: Sequence[str]
+
+
+def of(corpus: Corpus, tokenizer: Tokenizer, language: str) -> Transcripts:
+    """The texts of the whole stored split that `corpus` is of.
+
+    Args:
+      language: of clips that do not say theirs.
+    """
+    folder = corpus.folder / f"texts-{tokenizer.fingerprint}-{language}"
+    if not (folder / "refused.json").is_file():
+        made = _prepare(corpus, tokenizer, language)
+        try:
+            _write(folder, made)
+        except OSError:  # a data set that others own: sources.py has said so
+            return made
+    load = lambda name: np.load(folder / f"{name}.npy", mmap_mode="r")  # noqa: E731
+    return Transcripts(
+        Strings(load("strings"), load("ends")), load("lengths"), json.loads((folder / "refused.json").read_text())
+    )
+
+
+def _prepare(corpus: Corpus, tokenizer: Tokenizer, language: str) -> Transcripts:
+    size = len(corpus.index)
+    if size <= CHUNK or not corpus.folder.is_dir():
+        parts = [_some(corpus.index, tokenizer, language, range(size))]
+    else:  # a text takes up to a few milliseconds, so that a large corpus would keep one process busy for hours
+        chunks = [range(first, min(first + CHUNK, size)) for first in range(0, size, CHUNK)]
+        work = functools.partial(_some_of, corpus.folder, tokenizer, language)
+        cores, context = len(os.sched_getaffinity(0)), multiprocessing.get_context("forkserver")
+        with concurrent.futures.ProcessPoolExecutor(min(cores, len(chunks)), context) as pool:
+            parts = list(tqdm(pool.map(work, chunks), f"texts of {corpus.name}", total=len(chunks), unit="chunk"))
+    refused = [reason for part in parts for reason in part.refused][:TOLD]
+    return Transcripts(
+        [text for part in parts for text in part.strings], np.concatenate([part.lengths for part in parts]), refused
+    )
+
+
+def _some_of(folder: Path, tokenizer: Tokenizer, language: str, clips: range) -> Transcripts:
+    return _some(_index(folder), tokenizer, language, clips)
+
+
+@functools.lru_cache(maxsize=1)
+def _index(folder: Path) -> Index:
+    return indexes.read(folder)
+
+
+def _some(index: Index, tokenizer: Tokenizer, language: str, clips: range) -> Transcripts:
+    names, spoken = index.names.get("language", []), index.languages
+    strings: list[str] = []
+    refused: list[str] = []
+    lengths = np.zeros(len(clips), np.int32)
+    for place, i in enumerate(clips):
+        own = names[spoken[i]] if spoken[i] >= 0 else language
+        try:
+            prepared = tokenizer.prepare(index.texts[i], own)
+            lengths[place] = len(tokenizer.encode(prepared, own))
+        except ValueError as error:
+            prepared = ""
+            if len(refused) < TOLD:
+                refused.append(f"clip {index.keys[i]!r}: {error}")
+        strings.append(prepared)
+    return Transcripts(strings, lengths, refused)
+
+
+def _write(folder: Path, made: Transcripts) -> None:
+    part = folder.with_name(f"{folder.name}.{os.getpid()}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    strings = Strings.of(made.strings)
+    for name, array in (("strings", strings.block), ("ends", strings.ends), ("lengths", made.lengths)):
+        np.save(part / f"{name}.npy", array)
+    (part / "refused.json").write_text(json.dumps(list(made.refused), ensure_ascii=False))
+    shutil.rmtree(folder, ignore_errors=True)
+    part.replace(folder)

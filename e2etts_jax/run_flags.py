@@ -1,0 +1,11 @@
+"""Flags of the commands that work on a run; defined once, so that one process may import them all."""
+
+from absl import flags
+
+WORKDIR = flags.DEFINE_string("workdir", None, "folder of the run: config, checkpoints, metrics, report", required=True)
+
+INFER = flags.DEFINE_multi_string(
+    "infer",
+    [],
+    "decoding unlike the run's own, key=value of config.infer: --infer=candidates=1 --infer=ode_steps=4",
+)

@@ -1,0 +1,138 @@
+"""The layouts of published corpora, and manifests as people write them."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import soundfile as sf
+import tensorflow_datasets as tfds
+
+from e2etts_jax.data.prepare import layouts, manifest, rows
+
+
+@pytest.fixture
+def put(tmp_path: Path, tools: dict[str, Callable]) -> Callable[[str, str | None], None]:
+    """`put("a/b.wav", None)` is a recording, `put("a/b.txt", "words")` a text."""
+
+    def write(name: str, text: str | None) -> None:
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if text is None:
+            sf.write(path, tools["voice"](1.0), 16_000)
+        else:
+            path.write_text(text)
+
+    return write
+
+
+def found(root: Path) -> tuple[str, list[tuple[str, str, str, str]]]:
+    source, layout = layouts.detect(root)
+    return layout, sorted((r.key, r.audio, r.text.strip(), r.speaker) for r in layouts.read(source, layout))
+
+
+def test_ljspeech(tmp_path: Path, put: Callable) -> None:
+    put("metadata.csv", "LJ001-0001|Chapter 1|Chapter one\nLJ001-0002|\u00abas is\u00bb\n\nbroken line\n")
+    layout, read = found(tmp_path)
+    assert layout == "ljspeech"
+    assert read == [
+        ("LJ001-0001", "wavs/LJ001-0001.wav", "Chapter one", ""),
+        ("LJ001-0002", "wavs/LJ001-0002.wav", "\u00abas is\u00bb", ""),
+        ("line 4", "metadata.csv", "", ""),
+    ]
+    assert layouts.detect(tmp_path / "metadata.csv") == layouts.detect(tmp_path)
+
+
+def test_libritts(tmp_path: Path, put: Callable) -> None:
+    for name in ("84_121550_000007_000000", "84_121550_000008_000000"):
+        put(f"dev-clean/84/121550/{name}.wav", None)
+    put("dev-clean/84/121550/84_121550_000007_000000.normalized.txt", "but words\n")
+    put("dev-clean/84/121550/84_121550_000007_000000.original.txt", "But words\n")
+    layout, read = found(tmp_path)
+    assert layout == "libritts"
+    folder = "dev-clean/84/121550/84_121550_00000"
+    assert read == [
+        ("84_121550_000007_000000", f"{folder}7_000000.wav", "but words", "84"),
+        ("84_121550_000008_000000", f"{folder}8_000000.wav", "", "84"),
+    ]
+
+
+def test_vctk(tmp_path: Path, put: Callable) -> None:
+    for mic in ("mic1", "mic2"):
+        put(f"wav48_silence_trimmed/p225/p225_001_{mic}.flac", None)
+    put("txt/p225/p225_001.txt", "Please call Stella.")
+    assert found(tmp_path) == (
+        "vctk",
+        [("p225_001", "wav48_silence_trimmed/p225/p225_001_mic1.flac", "Please call Stella.", "p225")],
+    )
+
+
+def test_recordings_beside_texts(tmp_path: Path, put: Callable, tools: dict[str, Callable]) -> None:
+    for i in range(4):
+        put(f"a/{i}.wav", None)
+        put(f"a/{i}.txt", "some words")
+    put("a/untold.wav", None)
+    put("readme.txt", "not a transcript")
+    (tmp_path / "a" / "latin.txt").write_bytes("caf\u00e9".encode("latin-1"))
+    put("a/latin.wav", None)
+    printed = tools["run"](tmp_path, tmp_path.parent / f"{tmp_path.name}-out")
+    assert "4 clips kept, 2 rejected" in printed and "missing file: 1" in printed and "bad text: 1" in printed
+    builder = tfds.builder_from_directory(tmp_path.parent / f"{tmp_path.name}-out")
+    assert [r["key"].decode() for r in builder.as_data_source("train")] == [f"a/{i}" for i in range(4)]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("m.csv", "audio,text,speaker\na.wav,\"one, two\",x\nb.wav,three,\n"),
+        ("m.csv", "\ufeffaudio;text;speaker\r\na.wav;one, two;x\r\nb.wav;three;\r\n"),
+        ("m.tsv", "speaker\taudio\ttext\nx\ta.wav\tone, two\n\tb.wav\tthree\n"),
+        ("m.csv", "audio|text|speaker\na.wav|one, two|x\nb.wav|three|\n"),
+        ("m.jsonl", '\ufeff{"audio": "a.wav", "text": "one, two", "speaker": "x"}\r\n\r\n{"audio": "b.wav", '
+         '"text": "three"}\r\n'),
+        ("m.jsonl", '{"audio_filepath": "a.wav", "text": "one, two", "spk": "x", "duration": 1}\n'
+         '{"path": "b.wav", "sentence": "three"}'),
+    ],
+)  # fmt: skip
+def test_manifests(tmp_path: Path, put: Callable, name: str, content: str) -> None:
+    put(name, content)
+    layout, read = found(tmp_path / name)
+    assert layout == "manifest"
+    assert read == [("a", "a.wav", "one, two", "x"), ("b", "b.wav", "three", "")]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("m.csv", b"file_name,words\na.wav,b\n", "needs a first line with columns 'audio' and 'text'"),
+        ("m.csv", b"", "has no row"),
+        ("m.jsonl", b"\n\n", "has no row"),
+        ("m.jsonl", b'{"wave": "x"}\n', "needs columns 'audio' and 'text'; it has 'wave'"),
+        ("m.jsonl", '{"audio": "a", "text": "x"}\n{"text": "caf\u00e9"}'.encode("latin-1"), "0xe9 in line 2"),
+    ],
+)  # fmt: skip
+def test_manifests_that_cannot_be_used(tmp_path: Path, name: str, content: bytes, says: str) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ValueError, match=says):
+        list(manifest.read(tmp_path / name))
+
+
+def test_a_csv_line_with_too_few_fields_is_one_bad_row(tmp_path: Path) -> None:
+    (tmp_path / "m.csv").write_text('audio,text\na.wav\nb.wav,"quoted\nover lines"\n')
+    bad, good = manifest.read(tmp_path / "m.csv")
+    assert bad.problem == ("bad row", "1 fields instead of 2") and good.text == "quoted\nover lines"
+
+
+def test_no_layout(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="has no recordings"):
+        layouts.detect(tmp_path)
+    with pytest.raises(ValueError, match="--layout=nonsense must be"):
+        layouts.locate(tmp_path, "nonsense")
+    with pytest.raises(FileNotFoundError, match="no file .*metadata.csv for --layout=ljspeech"):
+        layouts.locate(tmp_path, "ljspeech")
+
+
+def test_how_long_a_text_takes_to_say() -> None:
+    assert rows.weight("ten words!") == 10
+    assert rows.weight("1984") == 16
+    assert rows.weight("\u4eca\u5929") == 6
+    assert rows.weight("e\u0301") == 1
