@@ -3,14 +3,15 @@
     python tests/benchmarks/loader.py --manifest=JSONL --prepared=FOLDER [--torch=PYTHON] [--files=wav]
 
 `--prepared` is what `python -m e2etts_jax.prepare --source=JSONL --out=FOLDER --sample_rate=22050` made. The peer reads
-the same clips as the files that they are, decodes them with soundfile, resamples them with soxr, sorts them into the same
-buckets and pads them. Both speed every clip up or down for the RM with soxr, where augmentation is on. `--files=wav`
-and `--files=flac` give the peer copies of the clips that are cheaper to decode, at the rate that is wanted. PyTorch is
-no dependency of the project: `--torch` is an interpreter that has torch, soundfile, soxr and numpy.
+the same clips as the files that they are, decodes them with soundfile, resamples them with soxr, sorts them into the
+same buckets and pads them. Both speed every clip up or down for the RM with soxr, where augmentation is on.
+`--files=wav` and `--files=flac` give the peer copies of the clips that are cheaper to decode, at the rate that is
+wanted. PyTorch is no dependency of the project: `--torch` is an interpreter with torch, soundfile, soxr and numpy.
 """
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import time
@@ -160,7 +161,8 @@ def main() -> None:
                 flags = {"manifest": options.manifest, "prepared": options.prepared, "seconds": options.seconds}
                 flags |= {"files": options.files, "copies": options.copies}
                 only += [f"--{name}={value}" for name, value in flags.items()]
-                done = subprocess.run([python, __file__, *only], capture_output=True, text=True)
+                env = os.environ | {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}  # as the launch scripts set it
+                done = subprocess.run([python, __file__, *only], capture_output=True, text=True, env=env)
                 if done.returncode:
                     sys.exit(f"{who}: {done.stderr.strip().splitlines()[-1]}")
                 found[who] = json.loads(done.stdout.splitlines()[-1])
