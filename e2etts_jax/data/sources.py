@@ -178,7 +178,7 @@ class Source:
       parts: by corpus, its clips.
       shares: by corpus, how often its clips are drawn (a share of all draws), None = every clip equally often.
       texts, keys: words and name of every clip.
-      languages: name of the language of every clip, '' = not said.
+      language_names: names of the languages that clips say they are in.
       speakers: i32[N], number of the voice over all corpora, -1 = not said.
       labels: by field, i32[N], place in `label_names[field]`, -1 = not said.
       label_names: by field, the names of its classes over all corpora.
@@ -198,10 +198,9 @@ class Source:
             speakers.append(np.where(i.speakers[c] < 0, -1, i.speakers[c] + before))
             before += len(i.names.get("speaker", ()))
         self.speakers = np.concatenate(speakers)
-        self.language_names, languages = _united(
+        self.language_names, self._languages = _united(
             [(i.names.get("language", []), i.languages[c]) for i, c in zip(indexes, cut, strict=True)]
         )
-        self._languages = languages
         fields = list(dict.fromkeys(field for i in indexes for field in i.labels))
         united = {
             field: _united(

@@ -1,7 +1,11 @@
 """Batches: pure in the step, each clip once an epoch, padding and lengths right."""
 
 import dataclasses
+import os
+import subprocess
+import sys
 from collections import Counter
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -275,3 +279,35 @@ def test_a_run_goes_on_with_another_number_of_processes(numbers, seed: int):
             np.testing.assert_array_equal(served[-1], whole[step]["text"])
     resumed = iter(pipeline.stream(whole, start, prefetch=1))
     assert_equal(next(resumed), whole[start])
+
+
+WORKERS = """
+import hashlib, sys
+from types import SimpleNamespace
+from absl import flags
+from e2etts_jax.data import pipeline
+from e2etts_jax.data.text import CharTokenizer
+
+if __name__ == "__main__":
+    flags.FLAGS(sys.argv[:1])
+    cfg = SimpleNamespace(dataset=sys.argv[1], data_dir="", buckets=(55, 70, 96), max_text=96, language="en", prompts=0.5)
+    batches = pipeline.make_batches(cfg, sample_rate=22050, samples_per_token=1024, tokenizer=CharTokenizer(), split="train",
+                                    batch_size=8, seed=3, shuffle=True, rm_speed=(0.9, 1.1))
+    for workers in (0, 1, 2):
+        ahead = iter(pipeline.stream(batches, 5, workers=workers, prefetch=2))
+        taken = [next(ahead) for _ in range(6)]
+        digest = hashlib.sha256(b"".join(batch[k].tobytes() for batch in taken for k in sorted(batch) if k != "labels"))
+        print(digest.hexdigest())
+    assert "tensorflow" not in sys.modules
+"""
+
+
+def test_any_number_of_workers_makes_the_same_batches(numbers, numbers_dir: Path, tmp_path: Path, repo_root: Path):
+    sources.open_source(numbers, "train")  # built
+    (folder,) = numbers_dir.glob("numbers/small/*/dataset_info.json")
+    script = tmp_path / "batches.py"
+    script.write_text(WORKERS)
+    env = os.environ | {"PYTHONPATH": str(repo_root)}
+    done = subprocess.run([sys.executable, script, folder.parent], env=env, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert len(set(done.stdout.split())) == 1 and len(done.stdout.split()) == 3
