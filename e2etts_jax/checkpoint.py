@@ -247,7 +247,8 @@ def _read_items(path: epath.Path, specs: dict[str, LeafSpecs], abstract_items: I
     if differences:
         shown = "; ".join(differences[:6])
         raise ValueError(
-            f"checkpoint {path} is of another architecture than the config ({len(differences)} differences): {shown}"
+            f"checkpoint {path} is of another architecture than the config: take the one it was trained with "
+            f"({len(differences)} differences: {shown})"
         )
     return {
         name: _read_item(path / name, abstract) if specs[name] else ({} if abstract is None else abstract)

@@ -305,7 +305,7 @@ def test_another_architecture_is_named_key_by_key(copy):
     with pytest.raises(ValueError) as error:
         writer.restore(abstract(other))
     for difference in (
-        r"copy/2 is of another architecture than the config (4 differences)",
+        r"copy/2 is of another architecture than the config: take the one it was trained with (4 differences",
         "tokenizer/kernel is float32[4,6], wanted absent",
         "llm/embed/bias is absent, wanted float32[6]",
         "llm/embed/kernel is float32[4,6], wanted float32[4,7]",

@@ -290,9 +290,10 @@ from e2etts_jax.data.text import CharTokenizer
 
 if __name__ == "__main__":
     flags.FLAGS(sys.argv[:1])
-    cfg = SimpleNamespace(dataset=sys.argv[1], data_dir="", buckets=(55, 70, 96), max_text=96, language="en", prompts=0.5)
-    batches = pipeline.make_batches(cfg, sample_rate=22050, samples_per_token=1024, tokenizer=CharTokenizer(), split="train",
-                                    batch_size=8, seed=3, shuffle=True, rm_speed=(0.9, 1.1))
+    data = {"data_dir": "", "buckets": (55, 70, 96), "max_text": 96, "language": "en", "prompts": 0.5}
+    options = {"sample_rate": 22050, "samples_per_token": 1024, "split": "train", "batch_size": 8, "seed": 3}
+    cfg, speed = SimpleNamespace(dataset=sys.argv[1], **data), (0.9, 1.1)
+    batches = pipeline.make_batches(cfg, tokenizer=CharTokenizer(), shuffle=True, rm_speed=speed, **options)
     for workers in (0, 1, 2):
         ahead = iter(pipeline.stream(batches, 5, workers=workers, prefetch=2))
         taken = [next(ahead) for _ in range(6)]
