@@ -18,6 +18,7 @@ from pathlib import Path
 from absl import app, flags
 
 from e2etts_jax import cli
+from e2etts_jax.data.cores import cores
 from e2etts_jax.data.prepare import layouts
 from e2etts_jax.data.prepare.options import Options, parse_part, parse_splits
 
@@ -152,7 +153,7 @@ def main(argv: Sequence[str]) -> int:
         if token_rate <= 0:
             raise ValueError(f"--tokens_per_second={TOKENS.value} must be a number or a fraction, as 22050/1024")
         require(options)
-        workers = WORKERS.value if WORKERS.value > 0 else len(os.sched_getaffinity(0))
+        workers = WORKERS.value if WORKERS.value > 0 else cores()
         print(prepare(options, Path(os.path.abspath(Path(cli.OUT.value).expanduser())), workers, part, token_rate))
 
     try:

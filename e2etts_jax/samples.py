@@ -18,15 +18,17 @@ SENTENCES = 2
 class Sampler:
     """Speaks the same few sentences at the end of every stage. Compiled once: parameters are arguments."""
 
-    def __init__(self, config: Any):
-        self.config = config
+    def __init__(self, config: Any, voice: np.ndarray | None = None):
+        """`voice`: f32[256], the speaker vector to speak with; None = the data set's own."""
+        self.config, self.voice = config, voice
 
     def log(self, params: Mapping[str, Any], writer: MetricsWriter, step: int, stage: str) -> None:
         """Logs recording, reconstruction from its own tokens, and synthesis from text, each as mel and audio."""
         c = self.config
         mel = config_of(MelConfig, {"sample_rate": c.audio.sample_rate, **c.mel})
-        synthesizer = Synthesizer(c, params)
-        examples = load_examples(c.data, "validation", SENTENCES, c.audio.sample_rate)
+        synthesizer = Synthesizer(c, params, speaker=self.voice)
+        rate = c.audio.sample_rate
+        examples = load_examples(c.data, "validation", SENTENCES, rate, keep=synthesizer.can_say)
         recordings = [e.wav for e in examples]
         rows = {
             "recording": recordings,

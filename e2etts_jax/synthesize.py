@@ -18,6 +18,7 @@ TEXT_FILE = flags.DEFINE_string(
     "text_file", None, "file with one sentence a line, blank ones skipped; --out=x.wav becomes x_000.wav, x_001.wav ..."
 )
 STAGE = flags.DEFINE_string("stage", None, "stage to take the models from; by default the last one of the run")
+LANGUAGE = flags.DEFINE_string("language", "", "of the text, such as en or zh; by default the run's data.language")
 SEED = flags.DEFINE_integer("seed", 0, "of the sampled tokens and the noise: another seed, another reading")
 
 
@@ -49,6 +50,7 @@ def speak(workdir: str, stage: str | None, seed: int, wanted: list[tuple[Path, s
     from e2etts_jax.infer.synthesizer import Synthesizer
 
     synthesizer = Synthesizer.load(workdir, stage, infer=run_flags.INFER.value)
+    synthesizer.language = LANGUAGE.value or synthesizer.language
     start, rate = time.perf_counter(), synthesizer.sample_rate
     wavs = synthesizer.synthesize([text for _, text in wanted], seed)
     took, spoken = time.perf_counter() - start, sum(map(len, wavs)) / rate

@@ -24,6 +24,7 @@ from e2etts_jax.data import pipeline, sources
 from e2etts_jax.data.catalog import SPEAKER_DIM
 from e2etts_jax.data.text import Tokenizer
 from e2etts_jax.data.text import make as make_tokenizer
+from e2etts_jax.infer.synthesizer import ONE_VOICE, VOICE
 from e2etts_jax.metrics import MetricsWriter
 from e2etts_jax.samples import Sampler
 from e2etts_jax.stages import Stage, parse_run
@@ -36,6 +37,7 @@ logger = logging.getLogger(__name__)
 FREE = ("log_every", "checkpoint_every", "keep", "max_skipped", "infer", "data.workers", "data.prefetch")
 
 
+VOICE_CLIPS = 100  # clips in which a speaker vector is looked for
 LINE_EVERY = 20.0  # seconds between progress lines where the output is no terminal
 
 
@@ -75,11 +77,14 @@ def run(config: ConfigDict, workdir: str) -> None:
     if not stages:
         raise ValueError("config.run names no stage")
     mesh, rules = sharding.make_mesh(config.mesh.shape), sharding.rules_of(config.mesh.rules)
-    check_data(system, stages, sources.open_source(config.data, "train"))  # builds the data set if need be
+    source = sources.open_source(config.data, "train")  # builds the data set if need be
+    check_data(system, stages, source)
+    sources.open_source(config.data, "validation")  # now, not after the first stage
     claim(workdir, config)
+    voice = keep_voice(workdir, config, source)
     stop: list[int] = []
     with jax.set_mesh(mesh), nn.logical_axis_rules(rules), catch_signals(stop):
-        writer, sampler = MetricsWriter(workdir), Sampler(config)
+        writer, sampler = MetricsWriter(workdir), Sampler(config, voice)
         r = Run(config, workdir, system, terms, stages, mesh, rules, text, writer, sampler, stop)
         print_sizes(r)
         try:
@@ -114,6 +119,18 @@ def check_data(system: System, stages: Sequence[Stage], source: sources.Source) 
             raise ValueError(
                 f"model.rm.tasks gives {task!r} {classes} classes, the data has {len(names)}: {', '.join(names[:12])}"
             )
+
+
+def keep_voice(workdir: str, config: ConfigDict, source: sources.Source) -> np.ndarray | None:
+    """The voice to speak with after training on many: that of the first clip which has one, kept in the workdir."""
+    if config.data.dataset in ONE_VOICE:
+        return None
+    for i in range(min(len(source), VOICE_CLIPS)):
+        vector = source.clip(i, config.audio.sample_rate).speaker
+        if vector is not None:
+            np.save(os.path.join(workdir, VOICE), vector)
+            return vector
+    return None
 
 
 def claim(workdir: str, config: ConfigDict) -> None:

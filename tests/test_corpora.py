@@ -5,6 +5,7 @@ import json
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from faults.config import get_config
 
@@ -12,7 +13,8 @@ sys.path.append(str(Path(__file__).parent / "data"))
 from mocks import mocked
 
 from e2etts_jax import train
-from e2etts_jax.data import catalog
+from e2etts_jax.data import catalog, sources
+from e2etts_jax.infer.synthesizer import VOICE
 
 pytestmark = pytest.mark.slow
 
@@ -33,3 +35,21 @@ def test_two_steps_from_config_alone(name: str, tmp_path: Path, tmp_path_factory
     assert all(line["loss/lm_ce"] > 0 and line["guard/skipped"] == 0 for line in steps)
     assert all(0 <= line["perf/padding"] < 1 and "perf/input_share" in line for line in steps)
     assert any("val/lm_ce" in line for line in lines)
+
+
+class Voices(list):
+    """A source of clips."""
+
+    def clip(self, i: int, sample_rate: int) -> sources.Clip:
+        return self[i]
+
+
+def test_a_run_on_many_voices_keeps_one_to_speak_with(tmp_path: Path):
+    vector = np.arange(256, dtype=np.float32)
+    clips = [sources.Clip(np.zeros(9, np.int16), None), sources.Clip(np.zeros(9, np.int16), vector)]
+    source = Voices(clips)
+    c = get_config("")
+    assert train.keep_voice(str(tmp_path), c, source) is None and not list(tmp_path.iterdir())
+    c.data.dataset = "my/prepared"
+    np.testing.assert_array_equal(train.keep_voice(str(tmp_path), c, source), vector)
+    np.testing.assert_array_equal(np.load(tmp_path / VOICE), vector)

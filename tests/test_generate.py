@@ -112,6 +112,22 @@ def test_greedy_decoding_takes_the_argmax_of_the_whole_pass(
         assert said == 12 or best[row, said] == VOCAB
 
 
+def test_sampled_decoding_draws_from_the_whole_pass(
+    model: LLM, params: Any, codebook: jax.Array, forced: Callable[..., np.ndarray]
+) -> None:
+    """Token after token from the logits of the uncached pass, with the same keys: the greedy choice forgives more."""
+    plain, tokens = Sampling(temperature=1.0, top_p=1.0, top_k=0, repetition=1.0), 8
+    recent, pick = jnp.full(REPETITION_WINDOW, -1, jnp.int32), jax.jit(draw, static_argnums=3)
+    run = jax.jit(lambda row_keys: generate(model, params, TEXT, TEXT_LEN, codebook, row_keys, tokens, plain))
+    for seed in range(6):
+        ids, count = map(np.asarray, run(keys(3, seed)))
+        for step in range(tokens):
+            logits = forced(TEXT, TEXT_LEN, ids, np.full(3, tokens, np.int32))[:, step]
+            for row in np.flatnonzero(step <= count):
+                token = int(pick(jax.random.fold_in(keys(3, seed)[row], step), logits[row], recent, plain))
+                assert token == (ids[row, step] if step < count[row] else VOCAB), (seed, row, step)
+
+
 @pytest.mark.parametrize("sampling", [GREEDY, Sampling()], ids=["greedy", "sampled"])
 def test_a_row_does_not_depend_on_its_neighbours(
     model: LLM, params: Any, codebook: jax.Array, sampling: Sampling

@@ -20,7 +20,7 @@ from e2etts_jax.data.tfds_audio import allow_audio_without_tensorflow
 
 SPEAKER_DIM = prompts.SPEAKER_DIM
 SPLITS = ("train", "validation", "test")
-ALSO_CALLED = {"validation": ("dev", "valid", "val")}
+ALSO_CALLED = {"validation": ("dev", "valid", "val", "eval")}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,20 +114,24 @@ class Opened:
           ValueError: a split that is not there.
         """
         there = list(self.builder.info.splits) or sorted({s for stored in self.splits.values() for s in stored})
-        if chosen and split == "train":
-            wanted, partly = chosen, False
-        elif split in self.splits:
-            wanted, partly = self.splits[split], False
-        elif split in SPLITS and set(there) <= {"train"}:
+        if split in SPLITS and set(there) <= {"train"} and set(chosen) <= {"train"}:
             return ("train",), True
+        if chosen and split == "train":
+            wanted = chosen
+        elif split in self.splits:
+            wanted = self.splits[split]
         else:
             names = (split, *ALSO_CALLED.get(split, ()))
-            wanted, partly = (next((name for name in names if name in there), split),), False
+            same = [name for name in names if name in there][:1]
+            like = [name for name in there if name.startswith(names)] if split in SPLITS else []  # train_clean_100, ...
+            wanted = tuple(same or like) or (split,)
         missing = [name for name in wanted if there and name not in there]
         if missing:
-            name = self.builder.info.name
-            raise ValueError(f"data set {name!r} has no split {missing[0]!r}; it has {', '.join(there)}")
-        return wanted, partly
+            name, cure = self.builder.info.name, ""
+            if split == "validation":
+                cure = "; training validates itself: call one validation, or dev, when you prepare it"
+            raise ValueError(f"data set {name!r} has no split {missing[0]!r}; it has {', '.join(there)}{cure}")
+        return wanted, False
 
 
 def open_set(name: str, root: str) -> Opened:

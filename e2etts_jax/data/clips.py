@@ -49,6 +49,16 @@ class Clips:
                 limit=(self.bounds[-1], self.max_text),
                 seed=seed,
             )
+            reached = int((self.partners >= 0).sum()) / max(1, int(self.keep.sum()))
+            if reached < 0.8 * cfg_data.prompts:
+                logging.warning(
+                    "data.prompts=%s, but only %.2f of the clips follow another one: a pair must fit in %d tokens and "
+                    "%d text ids; raise data.buckets and data.max_text",
+                    cfg_data.prompts,
+                    reached,
+                    self.bounds[-1],
+                    self.max_text,
+                )
             self.tokens = self.tokens + np.where(self.partners >= 0, self.tokens[self.partners], 0)
 
     def _usable(self, chars: np.ndarray, refused: list[str]) -> np.ndarray:

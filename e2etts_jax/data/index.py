@@ -6,7 +6,7 @@ run no memory, and the processes of a machine share them.
 
 import dataclasses
 import json
-import os
+import secrets
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -85,7 +85,7 @@ def path_of(data_dir: str | Path, split: str) -> Path:
 
 def write(path: Path, index: Index) -> None:
     """Writes the index as folder `path`: all of it or nothing, over what was there."""
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    part = path.with_name(f"{path.name}.{secrets.token_hex(4)}.part")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
     for name in ("keys", "texts"):

@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -276,16 +276,32 @@ def _open(dataset: str, root: str, split: str) -> Source:
     return Source(corpora, shares or None)
 
 
-def load_examples(cfg_data: Any, split: str, n: int, sample_rate: int) -> list[Example]:
-    """The first `n` clips of a split (all if it has fewer), with audio at `sample_rate` Hz, for evaluation."""
+def load_examples(
+    cfg_data: Any, split: str, n: int, sample_rate: int, keep: Callable[[str], bool] = lambda text: True
+) -> list[Example]:
+    """The first `n` clips of a split (all if it has fewer), with audio at `sample_rate` Hz, for evaluation.
+
+    Args:
+      keep: of a text, whether the clip is wanted; the others are left out with a warning.
+
+    Raises:
+      ValueError: unknown data set or split, or no clip is wanted.
+    """
     source = open_source(cfg_data, split)
+    examples: list[Example] = []
+    left_out: list[str] = []
     kinds = source.label_names.get("kind")
-    return [
-        Example(
-            text=source.texts[i],
-            wav=source.clip(i, sample_rate).wav.astype(np.float32) / 32768,
-            kind=kinds[source.labels["kind"][i]] if kinds and source.labels["kind"][i] >= 0 else "",
-            key=source.keys[i],
-        )
-        for i in range(min(n, len(source)))
-    ]
+    for i in range(len(source)):
+        if len(examples) == n:
+            break
+        if not keep(source.texts[i]):
+            left_out.append(source.keys[i])
+            continue
+        kind = kinds[source.labels["kind"][i]] if kinds and source.labels["kind"][i] >= 0 else ""
+        wav = source.clip(i, sample_rate).wav.astype(np.float32) / 32768
+        examples.append(Example(source.texts[i], wav, kind, source.keys[i]))
+    if left_out:
+        logging.warning("%r: %d clips can't be said and are left out, such as %r", source, len(left_out), left_out[0])
+    if not examples:
+        raise ValueError(f"{source!r}: no text can be said; look at text.alphabet and data.max_text")
+    return examples

@@ -5,7 +5,7 @@ import dataclasses
 import functools
 import json
 import multiprocessing
-import os
+import secrets
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +14,7 @@ import numpy as np
 from tqdm import tqdm
 
 from e2etts_jax.data import index as indexes
+from e2etts_jax.data.cores import cores
 from e2etts_jax.data.index import Index, Strings
 from e2etts_jax.data.sources import Corpus
 from e2etts_jax.data.text import Tokenizer
@@ -44,12 +45,17 @@ def of(corpus: Corpus, tokenizer: Tokenizer, language: str) -> Transcripts:
       language: of clips that do not say theirs.
     """
     folder = corpus.folder / f"texts-{tokenizer.fingerprint}-{language}"
-    if not (folder / "refused.json").is_file():
-        made = _prepare(corpus, tokenizer, language)
-        try:
-            _write(folder, made)
-        except OSError:  # a data set that others own: sources.py has said so
-            return made
+    if (folder / "refused.json").is_file():
+        return _read(folder)
+    made = _prepare(corpus, tokenizer, language)
+    try:
+        _write(folder, made)
+        return _read(folder)
+    except OSError:  # a data set that others own, or another process was faster
+        return made
+
+
+def _read(folder: Path) -> Transcripts:
     load = lambda name: np.load(folder / f"{name}.npy", mmap_mode="r")  # noqa: E731
     return Transcripts(
         Strings(load("strings"), load("ends")), load("lengths"), json.loads((folder / "refused.json").read_text())
@@ -63,8 +69,8 @@ def _prepare(corpus: Corpus, tokenizer: Tokenizer, language: str) -> Transcripts
     else:  # a text takes up to a few milliseconds, so that a large corpus would keep one process busy for hours
         chunks = [range(first, min(first + CHUNK, size)) for first in range(0, size, CHUNK)]
         work = functools.partial(_some_of, corpus.folder, tokenizer, language)
-        cores, context = len(os.sched_getaffinity(0)), multiprocessing.get_context("forkserver")
-        with concurrent.futures.ProcessPoolExecutor(min(cores, len(chunks)), context) as pool:
+        context = multiprocessing.get_context("forkserver")
+        with concurrent.futures.ProcessPoolExecutor(min(cores(), len(chunks)), context) as pool:
             parts = list(tqdm(pool.map(work, chunks), f"texts of {corpus.name}", total=len(chunks), unit="chunk"))
     refused = [reason for part in parts for reason in part.refused][:TOLD]
     return Transcripts(
@@ -90,7 +96,7 @@ def _some(index: Index, tokenizer: Tokenizer, language: str, clips: range) -> Tr
         own = names[spoken[i]] if spoken[i] >= 0 else language
         try:
             prepared = tokenizer.prepare(index.texts[i], own)
-            lengths[place] = len(tokenizer.encode(prepared, own))
+            lengths[place] = len(tokenizer.encode(prepared, own)) if prepared else 0
         except ValueError as error:
             prepared = ""
             if len(refused) < TOLD:
@@ -100,12 +106,14 @@ def _some(index: Index, tokenizer: Tokenizer, language: str, clips: range) -> Tr
 
 
 def _write(folder: Path, made: Transcripts) -> None:
-    part = folder.with_name(f"{folder.name}.{os.getpid()}.part")
+    part = folder.with_name(f"{folder.name}.{secrets.token_hex(4)}.part")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
     strings = Strings.of(made.strings)
     for name, array in (("strings", strings.block), ("ends", strings.ends), ("lengths", made.lengths)):
         np.save(part / f"{name}.npy", array)
     (part / "refused.json").write_text(json.dumps(list(made.refused), ensure_ascii=False))
-    shutil.rmtree(folder, ignore_errors=True)
-    part.replace(folder)
+    try:
+        part.replace(folder)
+    finally:  # it is not empty: another process has written the same
+        shutil.rmtree(part, ignore_errors=True)

@@ -50,7 +50,7 @@ def run(
     others = {name: Synthesizer.load(folder, name, infer=infer) for name in stages}
     config, rate = speaker.config, speaker.sample_rate
     codes = config["model"]["tokenizer"]["levels"] ** config["model"]["tokenizer"]["dims"]
-    examples = sources.load_examples(config["data"], split, num, rate)
+    examples = sources.load_examples(config["data"], split, num, rate, keep=speaker.can_say)
     recognizers = asr.load_recognizers()
     log(f"{len(examples)} {split} clips, stage {speaker.stage}")
     evaluation = collect.evaluate(speaker, examples, recognizers, seed, log)

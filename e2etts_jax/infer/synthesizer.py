@@ -37,6 +37,8 @@ ONE_VOICE = ("asterisk_en", "numbers")  # data sets of the embedded recordings, 
 SAMPLING = ("temperature", "top_p", "top_k", "repetition", "min_ratio", "max_ratio")
 DECODING = (*SAMPLING, "candidates", "max_tokens", "ode_steps", "guidance")  # fields of config.infer
 
+VOICE = "voice.npy"  # in a workdir: the speaker vector of a training clip, where the data has many voices
+
 Wavs = list[Float[np.ndarray, " W"]]
 Ids = list[Int[np.ndarray, " T"]]
 GivenWavs = Sequence[Float[np.ndarray, " W"]]
@@ -53,6 +55,7 @@ class Synthesizer:
       params: the four groups.
       stage: name of the stage that the parameters come from ('' if they were given).
       sample_rate: Hz of every waveform, given and returned (f32[W] in [-1, 1]).
+      language: of the texts to say, for their reading and their tag; at first the run's `data.language`.
     """
 
     def __init__(
@@ -70,6 +73,7 @@ class Synthesizer:
         self._text = make_tokenizer(self.config.text)
         self._system = System.from_config(self.config, self._text.vocab_size)
         self.params, self.stage, self.sample_rate = params, stage, int(self.config.audio.sample_rate)
+        self.language = self.config.data.get("language", "en")
         if stage in self.config.stages and self.config.stages[stage].plan.tokens_to_fm == "llm_hidden":
             raise ValueError(f"stage {stage!r} trained its FM on llm_hidden; only an FM that reads tokens can be used")
         self._speaker = np.asarray(_voice(self.config) if speaker is None else speaker, np.float32)
@@ -90,7 +94,7 @@ class Synthesizer:
         Args:
           workdir: of `e2etts_jax.main`.
           stage: by default the last stage of `config.run` that has a usable checkpoint.
-          speaker: see the constructor.
+          speaker: see the constructor; by default the voice that the training kept in the workdir, if it did.
           infer: `key=value` for `config.infer`, in place of what the run was configured with.
 
         Raises:
@@ -111,6 +115,8 @@ class Synthesizer:
             raise ValueError(f"no checkpoint of a stage {stage!r} in {root}; there is {', '.join(saved)}")
         system = System.from_config(config, make_tokenizer(config.text).vocab_size)
         abstract = nn.unbox(system.abstract())
+        if speaker is None and (folder / VOICE).is_file():
+            speaker = np.load(folder / VOICE)
         for name in [stage] if stage else [name for name in reversed(config.run) if name in saved]:
             try:
                 params = checkpoint.load_items(str(root / name), GROUPS, abstract)
@@ -227,12 +233,19 @@ class Synthesizer:
 
     # --- shapes ------------------------------------------------------------------------------------------------------
 
+    def can_say(self, text: str) -> bool:
+        """Whether `synthesize` takes the text."""
+        try:
+            return bool(self._encode(text))
+        except ValueError:
+            return False
+
     def _encode(self, text: str) -> list[int]:
-        language, limit = self.config.data.get("language", "en"), self.config.data.max_text
-        words = self._text.prepare(text, language)
+        limit = self.config.data.max_text
+        words = self._text.prepare(text, self.language)
         if not words:
             raise ValueError(f"the text {text!r} is empty; there is nothing to say")
-        ids = self._text.encode(words, language)
+        ids = self._text.encode(words, self.language)
         if len(ids) > limit:
             raise ValueError(f"{len(ids)} text ids are more than the {limit} of data.max_text: split the text {text!r}")
         return ids

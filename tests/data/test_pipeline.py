@@ -281,6 +281,12 @@ def test_a_run_goes_on_with_another_number_of_processes(numbers, seed: int):
     assert_equal(next(resumed), whole[start])
 
 
+def test_fewer_pairs_than_asked_for_are_told(numbers, caplog: pytest.LogCaptureFixture):
+    with caplog.at_level("WARNING"):
+        train(dataclasses.replace(numbers, prompts=1.0, buckets=(96,)))
+    assert "data.prompts=1.0, but only 0." in caplog.text and "fit in 96 tokens and 96 text ids" in caplog.text
+
+
 WORKERS = """
 import hashlib, sys
 from types import SimpleNamespace

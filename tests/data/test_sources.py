@@ -2,6 +2,7 @@
 
 import dataclasses
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -144,3 +145,41 @@ def test_an_index_that_cannot_be_kept_costs_nothing_but_time(cfg, monkeypatch: p
         )
         assert len(source) == 18 and batches[0]["wav_len"].all()
     assert "its index can't be kept" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("there", "split", "chosen", "expected"),
+    [
+        (("train", "dev"), "validation", (), (("dev",), False)),
+        (
+            ("dev_clean", "dev_other", "train_clean100", "train_other500"),
+            "train",
+            (),
+            (("train_clean100", "train_other500"), False),
+        ),
+        (("dev_clean", "dev_other", "train_clean100"), "validation", (), (("dev_clean", "dev_other"), False)),
+        (("train", "train_more", "dev"), "train", (), (("train",), False)),
+        (("train", "train_more", "dev"), "train", ("train_more",), (("train_more",), False)),
+        (("train",), "train", ("train",), (("train",), True)),
+        (("train",), "test", (), (("train",), True)),
+    ],
+)
+def test_splits_are_found_under_the_names_that_they_have(there: tuple, split: str, chosen: tuple, expected: tuple):
+    builder = SimpleNamespace(info=SimpleNamespace(splits=dict.fromkeys(there), name="some"))
+    assert catalog.Opened(builder, catalog.Fields(), {}).stored(split, chosen) == expected
+
+
+def test_a_set_without_validation_says_what_to_do():
+    builder = SimpleNamespace(info=SimpleNamespace(splits={"train": 0, "test": 0}, name="some"))
+    with pytest.raises(ValueError, match="no split 'validation'; it has train, test; .* call one validation, or dev"):
+        catalog.Opened(builder, catalog.Fields(), {}).stored("validation", ())
+
+
+def test_examples_that_cannot_be_said_are_left_out(numbers, caplog: pytest.LogCaptureFixture):
+    texts = list(sources.open_source(numbers, "test").texts)
+    with caplog.at_level("WARNING"):
+        found = sources.load_examples(numbers, "test", 3, 22_050, keep=lambda text: text != texts[1])
+    assert [e.text for e in found] == [texts[0], texts[2], texts[3]]
+    assert "1 clips can't be said and are left out, such as 'test-00001'" in caplog.text
+    with pytest.raises(ValueError, match="no text can be said; look at text.alphabet"):
+        sources.load_examples(numbers, "test", 3, 22_050, keep=lambda text: False)

@@ -50,3 +50,8 @@ def test_what_is_kept_is_used_again_by_the_same_tokenizer_alone(
     for other, language in ((CharTokenizer(" abc"), "en"), (CharTokenizer(), "zh")):
         with pytest.raises(pytest.fail.Exception, match="prepared again"):
             transcripts.of(corpus, other, language)
+
+
+def test_a_text_of_which_nothing_is_left_has_no_length_with_tags_either(corpus: SimpleNamespace):
+    made = transcripts.of(corpus, CharTokenizer(languages=("en", "de")), "en")
+    assert made.lengths[:6].tolist() == [7, 0, 12, 0, 0, 5]

@@ -52,6 +52,9 @@ class Model:
     def __init__(self, stage="tune"):
         self.stage = stage
 
+    def can_say(self, text):
+        return True
+
     @classmethod
     def load(cls, workdir, stage=None, infer=()):
         if not (workdir / "config.json").exists():
@@ -190,7 +193,7 @@ def run(monkeypatch):
     pytest.importorskip("jinja2", reason=asr.MISSING)
     pytest.importorskip("matplotlib", reason=asr.MISSING)
     monkeypatch.setattr(command, "Synthesizer", Model)
-    monkeypatch.setattr(command.sources, "load_examples", lambda cfg, split, n, rate: EXAMPLES[:n])
+    monkeypatch.setattr(command.sources, "load_examples", lambda cfg, split, n, rate, keep=None: EXAMPLES[:n])
     monkeypatch.setattr(asr, "load_recognizers", lambda: READERS)
     return command.run
 

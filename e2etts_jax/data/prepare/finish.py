@@ -16,6 +16,7 @@ from e2etts_jax.data.prepare.rows import weight
 from e2etts_jax.data.prepare.shard import features, read_note
 
 BUCKETS = (1, 2, 3, 4, 6, 8)
+LIKELY = 300  # texts that are read to find the longest one
 MOST_PADDING = 0.1  # the fewest buckets below it are suggested: each is one more shape to compile
 
 
@@ -166,11 +167,23 @@ def summarise(
         "speaker_vectors": plan.options.speaker,
         "peak_limited": sum(c["limited"] for c in clips),
         "characters_per_second": {q: round(float(np.quantile(paces, float(q))), 2) for q in ("0.01", "0.5", "0.99")},
-        "longest_text": max(len(c["text"]) for c in clips),
+        "longest_text": longest_text([c["text"] for c in clips]),
         "tokens_per_second": str(token_rate),
         "suggested_buckets": list(suggested),
         "buckets": {str(k): {"bounds": list(b), "padding": round(p, 4)} for k, (b, p) in found.items()},
     }
+
+
+def longest_text(texts: list[str]) -> int:
+    """Characters of the longest text as it is read: with its numbers, amounts and abbreviations as words."""
+    from e2etts_jax.data.text import read
+
+    # Only the likely ones are read, for it takes a while: a digit becomes up to twelve letters.
+    likely = sorted(texts, key=lambda t: len(t) + 12 * sum(c.isdecimal() or c in "$%" for c in t))[-LIKELY:]
+    try:
+        return max(len(read(t)) for t in likely)
+    except ImportError:  # without the library that reads numbers, which training then will ask for
+        return max(len(t) + 12 * sum(map(str.isdecimal, t)) for t in likely)
 
 
 def _figure(out: Path, splits: dict[str, Split], rate: int, summary: dict[str, Any]) -> None:

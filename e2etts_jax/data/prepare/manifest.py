@@ -77,15 +77,20 @@ def _csv(path: Path) -> Iterator[tuple[int, dict | str]]:
         first = file.readline()
         file.seek(0)
         delimiter = max(",;\t|", key=first.count)
-        reader = csv.reader(file, delimiter=delimiter)
+        # in a table of tabs a quote is a quote; elsewhere it may hold delimiters and line ends, but no rows
+        plain = delimiter in "\t|"
+        reader = csv.reader(
+            file, delimiter=delimiter, quoting=csv.QUOTE_NONE if plain else csv.QUOTE_MINIMAL, strict=True
+        )
         names: list[str] | None = None
         while True:
+            line = reader.line_num + 1
             try:
                 values = next(reader)
             except StopIteration:
                 return
             except csv.Error as error:
-                yield reader.line_num, f"not CSV: {error}"
+                yield line, f"not CSV up to line {reader.line_num}: {error}; is a quote not closed?"
                 continue
             if not values:
                 continue
@@ -96,6 +101,8 @@ def _csv(path: Path) -> Iterator[tuple[int, dict | str]]:
                         f"manifest {path} needs a first line with columns 'audio' and 'text'; it has "
                         f"{', '.join(map(repr, names))[:200]}"
                     )
+            elif any(part.count(delimiter) >= len(names) - 1 for value in values for part in value.splitlines()[1:]):
+                yield line, f"a quote that opens here closes in line {reader.line_num}, over other rows"
             elif len(values) != len(names):
                 yield reader.line_num, f"{len(values)} fields instead of {len(names)}"
             else:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import re
+import secrets
 from pathlib import Path
 from typing import Any
 
@@ -197,7 +198,7 @@ def assign_splits(rows: list[Row], shares: dict[str, float]) -> dict[str, list[R
 
 def write_whole(path: Path, content: str | bytes, sync: bool = True) -> None:
     """Writes a file that is either whole or not there, with `sync` also after a power cut."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     with part.open("wb") as file:
         file.write(content.encode() if isinstance(content, str) else content)
         if sync:

@@ -3,6 +3,7 @@
 import functools
 import json
 import os
+import secrets
 import struct
 from collections.abc import Callable, Collection
 from pathlib import Path
@@ -119,7 +120,7 @@ def write_shard(out: Path, number: int, skip: Collection[int] = (), on_clip: Cal
     rows, rate, serialize = plan.rows(out, shard), _rate(out, plan.digest), serializer(plan.labels)
     extractor = speakers.cached(options.speaker)
     kept, rejected = [], []
-    part = out / "prepare" / f".{shard.file}.{os.getpid()}.part"
+    part = out / "prepare" / f".{shard.file}.{secrets.token_hex(4)}.part"
     # TFDS compresses, which saves a sixth of PCM and makes reading four times as slow
     writer = array_record_module.ArrayRecordWriter(str(part), "group_size:1,uncompressed")
     place = os.open(place_path(out, shard), os.O_WRONLY | os.O_CREAT, 0o644)

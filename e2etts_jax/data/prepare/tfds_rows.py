@@ -1,6 +1,7 @@
 """Rows and recordings of a prepared TFDS speech set."""
 
 import functools
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,14 +18,15 @@ def _open(name: str) -> tuple[Any, dict[str, Any]]:
     """Builder and data source by split of `NAME`, a registered name or the folder of a prepared set."""
     import tensorflow_datasets as tfds
 
+    from e2etts_jax.data import catalog
     from e2etts_jax.data.tfds_audio import allow_audio_without_tensorflow
 
     allow_audio_without_tensorflow()
     try:
         if _is_folder(name):
-            builder = tfds.builder_from_directory(name)
+            builder = tfds.builder_from_directory(os.path.expanduser(name))
         else:
-            builder = tfds.builder(name, file_format="array_record")
+            builder = tfds.builder(name, data_dir=str(catalog.data_dir()), file_format="array_record")
         return builder, {split: builder.as_data_source(split) for split in builder.info.splits}
     except (tfds.core.registered.DatasetNotFoundError, AssertionError, NotImplementedError) as error:
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

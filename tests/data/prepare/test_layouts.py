@@ -136,3 +136,34 @@ def test_how_long_a_text_takes_to_say() -> None:
     assert rows.weight("1984") == 16
     assert rows.weight("\u4eca\u5929") == 6
     assert rows.weight("e\u0301") == 1
+
+
+def test_a_quote_in_a_table_of_tabs_is_a_quote(tmp_path: Path) -> None:
+    path = tmp_path / "validated.tsv"
+    path.write_text('path\tsentence\na.wav\t"Hello there\nb.wav\tsecond line\nc.wav\tthird quoted" line\n')
+    read = list(manifest.read(path))
+    assert [(r.audio, r.text) for r in read] == [
+        ("a.wav", '"Hello there'),
+        ("b.wav", "second line"),
+        ("c.wav", 'third quoted" line'),
+    ]
+
+
+@pytest.mark.parametrize("closing", ['d.wav,"closed" here', 'd.wav,closed"'])
+def test_a_quote_that_swallows_rows_is_named(tmp_path: Path, closing: str) -> None:
+    path = tmp_path / "m.csv"
+    rows_ = ['a.wav,"all, well"', 'b.wav,"never closed', "c.wav,words", closing, "e.wav,last"]
+    path.write_text("\n".join(["audio,text", *rows_, ""]))
+    read = list(manifest.read(path))
+    good = [(r.audio, r.text) for r in read if r.problem is None]
+    assert good == [("a.wav", "all, well"), ("e.wav", "last")]
+    (bad,) = (r for r in read if r.problem is not None)
+    assert bad.key == "line 3" and bad.problem[0] == "bad row" and "quote" in bad.problem[1]
+
+
+def test_the_longest_text_is_counted_as_it_is_read() -> None:
+    from e2etts_jax.data.prepare.finish import longest_text
+    from e2etts_jax.data.text import CharTokenizer
+
+    texts = ["a plain text that is not so short", "it is $1,234.50 on Jan. 5"]
+    assert longest_text(texts) >= max(len(CharTokenizer().prepare(t)) for t in texts) > len(texts[0])

@@ -149,6 +149,17 @@ def test_a_recording_that_kills_its_process_is_named(corpus: Path, tmp_path: Pat
     assert not list(tmp_path.glob("prepare/*.at")) and not list(tmp_path.glob("prepare/.*.part"))
 
 
+def test_a_shard_that_is_not_as_it_was_noted_is_made_again(corpus: Path, tmp_path: Path) -> None:
+    plan = plans.make(Options(str(corpus), "manifest", sample_rate=16_000, speaker="none"), tmp_path)
+    workers.run(tmp_path, plan, range(len(plan.shards)), 1)
+    first = tmp_path / plan.shards[0].file
+    whole = first.read_bytes()
+    first.write_bytes(whole[: len(whole) // 2])
+    assert shards.read_note(tmp_path, plan.shards[0], plan.digest) is None
+    workers.run(tmp_path, plan, [0], 1)
+    assert first.read_bytes() == whole and shards.read_note(tmp_path, plan.shards[0], plan.digest)
+
+
 def dies_at_once(out: Path, number: int, skip: Collection[int], on_clip: Callable[[], None]) -> None:
     os.kill(os.getpid(), signal.SIGSEGV)
 
