@@ -33,7 +33,7 @@ class Sampler:
         rows = {
             "recording": recordings,
             "reconstruction": synthesizer.reconstruct(recordings),
-            "synthesis": synthesizer.synthesize([e.text for e in examples]),
+            "synthesis": synthesizer.synthesize([e.text for e in examples], languages=[e.language for e in examples]),
         }
         for kind, wavs in rows.items():
             for i, wav in enumerate(wavs):

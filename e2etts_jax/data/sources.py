@@ -20,12 +20,13 @@ HELD_OUT = 100  # of a set that is not split, one clip in so many is kept for va
 
 @dataclasses.dataclass(frozen=True)
 class Example:
-    """One clip for evaluation: `wav` f32[W]; `kind` is '' where the data set has no such label."""
+    """One clip for evaluation: `wav` f32[W]; `kind` and `language` are '' where the data set does not say."""
 
     text: str
     wav: np.ndarray
     kind: str
     key: str
+    language: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -277,12 +278,12 @@ def _open(dataset: str, root: str, split: str) -> Source:
 
 
 def load_examples(
-    cfg_data: Any, split: str, n: int, sample_rate: int, keep: Callable[[str], bool] = lambda text: True
+    cfg_data: Any, split: str, n: int, sample_rate: int, keep: Callable[[str, str], bool] = lambda text, language: True
 ) -> list[Example]:
     """The first `n` clips of a split (all if it has fewer), with audio at `sample_rate` Hz, for evaluation.
 
     Args:
-      keep: of a text, whether the clip is wanted; the others are left out with a warning.
+      keep: of text and language, whether the clip is wanted; the others are left out with a warning.
 
     Raises:
       ValueError: unknown data set or split, or no clip is wanted.
@@ -294,12 +295,12 @@ def load_examples(
     for i in range(len(source)):
         if len(examples) == n:
             break
-        if not keep(source.texts[i]):
+        if not keep(source.texts[i], source.language(i)):
             left_out.append(source.keys[i])
             continue
         kind = kinds[source.labels["kind"][i]] if kinds and source.labels["kind"][i] >= 0 else ""
         wav = source.clip(i, sample_rate).wav.astype(np.float32) / 32768
-        examples.append(Example(source.texts[i], wav, kind, source.keys[i]))
+        examples.append(Example(source.texts[i], wav, kind, source.keys[i], source.language(i)))
     if left_out:
         logging.warning("%r: %d clips can't be said and are left out, such as %r", source, len(left_out), left_out[0])
     if not examples:

@@ -38,7 +38,7 @@ class Speaker(Protocol):
     config: Any
     sample_rate: int
 
-    def synthesize(self, texts: Sequence[str], seed: int = 0) -> Wavs: ...
+    def synthesize(self, texts: Sequence[str], seed: int = 0, languages: Sequence[str] = ()) -> Wavs: ...
     def reconstruct(self, wavs: Sequence[np.ndarray], seed: int = 0) -> Wavs: ...
     def copy_synthesis(self, wavs: Sequence[np.ndarray]) -> Wavs: ...
     def tokenize(self, wavs: Sequence[np.ndarray]) -> Sequence[Any]: ...
@@ -72,7 +72,7 @@ def evaluate(
         "recording": lambda: recordings,
         "copy": lambda: speaker.copy_synthesis(recordings),
         "reconstruction": lambda: speaker.reconstruct(recordings, seed=seed),
-        "synthesis": lambda: speaker.synthesize(texts, seed=seed),
+        "synthesis": lambda: speaker.synthesize(texts, seed=seed, languages=[e.language for e in examples]),
     }
     wavs: dict[str, Wavs] = {}
     transcripts: dict[str, dict[str, list[str]]] = {}
@@ -119,7 +119,7 @@ def stage_figures(
     texts, recordings = [e.text for e in examples], [e.wav for e in examples]
     made = {
         "reconstruction": speaker.reconstruct(recordings, seed=seed),
-        "synthesis": speaker.synthesize(texts, seed=seed),
+        "synthesis": speaker.synthesize(texts, seed=seed, languages=[e.language for e in examples]),
     }
     out: Json = {READER: _figures(score(texts, speaker.recognize(recordings)), None)}
     for name in JUDGED:

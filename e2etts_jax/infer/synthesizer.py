@@ -127,13 +127,16 @@ class Synthesizer:
 
     # --- whole ways --------------------------------------------------------------------------------------------------
 
-    def synthesize(self, texts: Sequence[str], seed: int = 0) -> Wavs:
+    def synthesize(self, texts: Sequence[str], seed: int = 0, languages: Sequence[str] = ()) -> Wavs:
         """Speaks each text. A text for which the model makes no token becomes a short silence, with a warning.
+
+        Args:
+          languages: of each text, '' = `self.language`; empty = that for all.
 
         Raises:
           ValueError: a text that is empty, too long, or has characters outside the alphabet.
         """
-        return self.decode_tokens(self.generate_tokens(texts, seed), seed)
+        return self.decode_tokens(self.generate_tokens(texts, seed, languages), seed)
 
     def reconstruct(self, wavs: GivenWavs, seed: int = 0) -> Wavs:
         """What the tokens of each recording sound like, as long as the recording."""
@@ -170,11 +173,12 @@ class Synthesizer:
 
         return _in_batches(lengths, run)
 
-    def generate_tokens(self, texts: Sequence[str], seed: int = 0) -> Ids:
+    def generate_tokens(self, texts: Sequence[str], seed: int = 0, languages: Sequence[str] = ()) -> Ids:
         """Token ids that the language model draws for each text: of `infer.candidates` draws the one that the reward
         model reads best. Errors as in `synthesize`.
         """
-        encoded = [self._encode(text) for text in texts]
+        spoken = languages or [""] * len(texts)
+        encoded = [self._encode(text, language) for text, language in zip(texts, spoken, strict=True)]
         infer = self.config.infer
         sampling = Sampling(**{name: infer[name] for name in SAMPLING})
 
@@ -233,19 +237,20 @@ class Synthesizer:
 
     # --- shapes ------------------------------------------------------------------------------------------------------
 
-    def can_say(self, text: str) -> bool:
+    def can_say(self, text: str, language: str = "") -> bool:
         """Whether `synthesize` takes the text."""
         try:
-            return bool(self._encode(text))
+            return bool(self._encode(text, language))
         except ValueError:
             return False
 
-    def _encode(self, text: str) -> list[int]:
+    def _encode(self, text: str, language: str) -> list[int]:
         limit = self.config.data.max_text
-        words = self._text.prepare(text, self.language)
+        language = language or self.language
+        words = self._text.prepare(text, language)
         if not words:
             raise ValueError(f"the text {text!r} is empty; there is nothing to say")
-        ids = self._text.encode(words, self.language)
+        ids = self._text.encode(words, language)
         if len(ids) > limit:
             raise ValueError(f"{len(ids)} text ids are more than the {limit} of data.max_text: split the text {text!r}")
         return ids

@@ -178,8 +178,8 @@ def test_a_set_without_validation_says_what_to_do():
 def test_examples_that_cannot_be_said_are_left_out(numbers, caplog: pytest.LogCaptureFixture):
     texts = list(sources.open_source(numbers, "test").texts)
     with caplog.at_level("WARNING"):
-        found = sources.load_examples(numbers, "test", 3, 22_050, keep=lambda text: text != texts[1])
+        found = sources.load_examples(numbers, "test", 3, 22_050, keep=lambda text, language: text != texts[1])
     assert [e.text for e in found] == [texts[0], texts[2], texts[3]]
     assert "1 clips can't be said and are left out, such as 'test-00001'" in caplog.text
     with pytest.raises(ValueError, match="no text can be said; look at text.alphabet"):
-        sources.load_examples(numbers, "test", 3, 22_050, keep=lambda text: False)
+        sources.load_examples(numbers, "test", 3, 22_050, keep=lambda text, language: False)

@@ -224,6 +224,17 @@ def test_ids_outside_the_vocabulary_are_named(synthesizer: Synthesizer, bad: lis
             way([[0, 80], bad])
 
 
+def test_each_text_is_read_in_its_language(built: Tiny, speaker: np.ndarray) -> None:
+    config = built.config.copy_and_resolve_references()
+    config.text.languages = ("en", "de")
+    both = Synthesizer(config, built.params, speaker=speaker)
+    assert both.can_say("ab") and both.can_say("ab", "de") and not both.can_say("ab", "fr")
+    both.language = "fr"
+    assert not both.can_say("ab") and both.can_say("ab", "en")
+    with pytest.raises(ValueError, match="language 'fr' has no tag; text.languages has en, de"):
+        both.generate_tokens(["ab", "ab"], languages=["de", "fr"])
+
+
 def test_a_speaker_of_another_size_is_refused(built: Tiny) -> None:
     with pytest.raises(ValueError, match=r"speaker vector has shape \(256,\), model.fm.speaker wants \(8,\)"):
         Synthesizer(built.config, built.params)
