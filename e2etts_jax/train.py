@@ -126,7 +126,7 @@ def keep_voice(workdir: str, config: ConfigDict, source: sources.Source) -> np.n
     if config.data.dataset in ONE_VOICE:
         return None
     for i in range(min(len(source), VOICE_CLIPS)):
-        vector = source.clip(i, config.audio.sample_rate).speaker
+        vector = source.speaker(i)
         if vector is not None:
             np.save(os.path.join(workdir, VOICE), vector)
             return vector

@@ -33,7 +33,7 @@ class Clips:
         if not self.bounds or list(self.bounds) != sorted(set(self.bounds)) or self.bounds[0] < 1:
             raise ValueError(f"data.buckets must rise from 1 token or more: {self.bounds}")
         made = [transcripts.of(corpus, tokenizer, self._language) for corpus in source.corpora]
-        self._texts = [t.strings for t in made]
+        self._texts = sources.Joined([t.strings for t in made], [c.span for c in source.corpora])
         chars = np.concatenate(
             [t.lengths[c.span.start : c.span.stop] for t, c in zip(made, source.corpora, strict=True)]
         )
@@ -102,9 +102,7 @@ class Clips:
 
     def text(self, clip: int) -> tuple[str, str]:
         """Prepared text and language of a clip."""
-        part = next(p for p, clips in enumerate(self.source.parts) if clip in clips)
-        span, own = self.source.corpora[part].span, self.source.language(clip)
-        return self._texts[part][span[clip - self.source.parts[part].start]], own or self._language
+        return self._texts[clip], self.source.language(clip) or self._language
 
     def encoded(self, clip: int, prompt: int) -> list[int]:
         """Text ids of a clip, with those of its prompt in front."""

@@ -41,6 +41,23 @@ class Strings(Sequence):
         return (self[i] for i in range(len(self)))
 
 
+def save_strings(folder: Path, name: str, strings: Sequence[str]) -> None:
+    """Writes strings as `name.npy` and `name_ends.npy`."""
+    strings = strings if isinstance(strings, Strings) else Strings.of(strings)
+    np.save(folder / f"{name}.npy", strings.block)
+    np.save(folder / f"{name}_ends.npy", strings.ends)
+
+
+def load_strings(folder: Path, name: str) -> Strings:
+    """What `save_strings` wrote; it stays on the disk."""
+    return Strings(load(folder, name), load(folder, f"{name}_ends"))
+
+
+def load(folder: Path, name: str) -> np.ndarray:
+    """The array `name.npy`, memory-mapped."""
+    return np.load(folder / f"{name}.npy", mmap_mode="r")
+
+
 @dataclasses.dataclass(frozen=True)
 class Index:
     """N clips of a split.
@@ -89,10 +106,7 @@ def write(path: Path, index: Index) -> None:
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
     for name in ("keys", "texts"):
-        strings = getattr(index, name)
-        strings = strings if isinstance(strings, Strings) else Strings.of(strings)
-        np.save(part / f"{name}.npy", strings.block)
-        np.save(part / f"{name}_ends.npy", strings.ends)
+        save_strings(part, name, getattr(index, name))
     for name, dtype in (("samples", np.int64), ("speakers", np.int32), ("languages", np.int32)):
         np.save(part / f"{name}.npy", np.asarray(getattr(index, name), dtype))
     for field, classes in index.labels.items():
@@ -111,13 +125,12 @@ def read(path: Path) -> Index:
     if not (path / "names.json").is_file():
         raise FileNotFoundError(f"no index {path}")
     names = json.loads((path / "names.json").read_text())
-    load = lambda name: np.load(path / f"{name}.npy", mmap_mode="r")  # noqa: E731
     return Index(
-        keys=Strings(load("keys"), load("keys_ends")),
-        texts=Strings(load("texts"), load("texts_ends")),
-        samples=load("samples"),
-        speakers=load("speakers"),
-        languages=load("languages"),
-        labels={field: load(f"label_{field}") for field in names if field not in ("speaker", "language")},
+        keys=load_strings(path, "keys"),
+        texts=load_strings(path, "texts"),
+        samples=load(path, "samples"),
+        speakers=load(path, "speakers"),
+        languages=load(path, "languages"),
+        labels={field: load(path, f"label_{field}") for field in names if field not in ("speaker", "language")},
         names=names,
     )

@@ -66,13 +66,18 @@ class Corpus:
     def clip(self, i: int, sample_rate: int) -> Clip:
         """The audio of clip `i` of `span` at `sample_rate` Hz, and its voice."""
         record = self._records[self.span[i]]
-        fields, wav = self._fields, np.asarray(record[self._fields.audio], np.int16)
-        vector: np.ndarray | None = None
-        if fields.voice:
-            vector = fields.voice()
-        elif fields.vector and record[fields.vector].any():
-            vector = np.asarray(record[fields.vector], np.float32)
-        return Clip(audio.resample(wav, self.sample_rate, sample_rate), vector)
+        wav = np.asarray(record[self._fields.audio], np.int16)
+        return Clip(audio.resample(wav, self.sample_rate, sample_rate), self._vector(record))
+
+    def speaker(self, i: int) -> np.ndarray | None:
+        """The voice of clip `i` of `span`."""
+        return self._vector(self._records[self.span[i]])
+
+    def _vector(self, record: Mapping[str, Any]) -> np.ndarray | None:
+        if self._fields.voice:
+            return self._fields.voice()
+        stored = self._fields.vector
+        return np.asarray(record[stored], np.float32) if stored and record[stored].any() else None
 
 
 def _rate(builder: tfds.core.DatasetBuilder, fields: catalog.Fields) -> int:
@@ -148,8 +153,8 @@ def _make_index(
         return corpus.folder, made
 
 
-class _Joined(Sequence):
-    """Sequences one after the other."""
+class Joined(Sequence):
+    """Sequences one after the other, of each the items of its span."""
 
     def __init__(self, parts: Sequence[Sequence], spans: Sequence[range]) -> None:
         self._parts, self._spans = parts, spans
@@ -161,11 +166,19 @@ class _Joined(Sequence):
     def __getitem__(self, i):  # noqa: ANN001, ANN204 -- an index or a slice, as for every sequence
         if isinstance(i, slice):
             return [self[j] for j in range(*i.indices(len(self)))]
+        part, own = self.find(i)
+        return self._parts[part][self._spans[part][own]]
+
+    def find(self, i: int) -> tuple[int, int]:
+        """The part that item `i` belongs to, and its place in the part's span.
+
+        Raises:
+          IndexError: no such item.
+        """
         if not 0 <= i < len(self):
-            raise IndexError(i)
+            raise IndexError(i)  # what ends an iteration
         part = int(np.searchsorted(self._ends, i, side="right"))
-        span = self._spans[part]
-        return self._parts[part][span[i - (int(self._ends[part - 1]) if part else 0)]]
+        return part, i - (int(self._ends[part - 1]) if part else 0)
 
     def __iter__(self) -> Iterator:
         return (self[i] for i in range(len(self)))
@@ -191,8 +204,8 @@ class Source:
         ends = np.cumsum([0, *(len(span) for span in spans)]).tolist()
         self.parts = [range(a, b) for a, b in zip(ends[:-1], ends[1:], strict=True)]
         indexes = [corpus.index for corpus in corpora]
-        self.texts: Sequence[str] = _Joined([i.texts for i in indexes], spans)
-        self.keys: Sequence[str] = _Joined([i.keys for i in indexes], spans)
+        self.texts = Joined([i.texts for i in indexes], spans)
+        self.keys = Joined([i.keys for i in indexes], spans)
         cut = [slice(span.start, span.stop) for span in spans]
         before, speakers = 0, []
         for i, c in zip(indexes, cut, strict=True):
@@ -237,8 +250,13 @@ class Source:
 
     def clip(self, i: int, sample_rate: int) -> Clip:
         """Audio and voice of clip `i`."""
-        part = next(p for p, clips in enumerate(self.parts) if i in clips)
-        return self.corpora[part].clip(i - self.parts[part].start, sample_rate)
+        part, own = self.keys.find(i)
+        return self.corpora[part].clip(own, sample_rate)
+
+    def speaker(self, i: int) -> np.ndarray | None:
+        """Voice of clip `i`, without its audio."""
+        part, own = self.keys.find(i)
+        return self.corpora[part].speaker(own)
 
 
 def _united(columns: list[tuple[Sequence[str], np.ndarray]]) -> tuple[list[str], np.ndarray]:

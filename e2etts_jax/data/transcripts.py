@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from e2etts_jax.data import index as indexes
 from e2etts_jax.data.cores import cores
-from e2etts_jax.data.index import Index, Strings
+from e2etts_jax.data.index import Index
 from e2etts_jax.data.sources import Corpus
 from e2etts_jax.data.text import Tokenizer
 
@@ -56,10 +56,8 @@ def of(corpus: Corpus, tokenizer: Tokenizer, language: str) -> Transcripts:
 
 
 def _read(folder: Path) -> Transcripts:
-    load = lambda name: np.load(folder / f"{name}.npy", mmap_mode="r")  # noqa: E731
-    return Transcripts(
-        Strings(load("strings"), load("ends")), load("lengths"), json.loads((folder / "refused.json").read_text())
-    )
+    strings, lengths = indexes.load_strings(folder, "strings"), indexes.load(folder, "lengths")
+    return Transcripts(strings, lengths, json.loads((folder / "refused.json").read_text()))
 
 
 def _prepare(corpus: Corpus, tokenizer: Tokenizer, language: str) -> Transcripts:
@@ -109,9 +107,8 @@ def _write(folder: Path, made: Transcripts) -> None:
     part = folder.with_name(f"{folder.name}.{secrets.token_hex(4)}.part")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
-    strings = Strings.of(made.strings)
-    for name, array in (("strings", strings.block), ("ends", strings.ends), ("lengths", made.lengths)):
-        np.save(part / f"{name}.npy", array)
+    indexes.save_strings(part, "strings", made.strings)
+    np.save(part / "lengths.npy", made.lengths)
     (part / "refused.json").write_text(json.dumps(list(made.refused), ensure_ascii=False))
     try:
         part.replace(folder)

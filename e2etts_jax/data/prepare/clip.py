@@ -192,9 +192,7 @@ def process(row: Row, options: Options, rate: int, extractor: "speakers.Extracto
         if not len(wav):
             raise Rejected("empty", "no samples")
     else:
-        source = Path(options.source)
-        base = source if source.is_dir() else source.parent
-        wav, source_rate = read(find(row.audio, base, options.roots), options)
+        wav, source_rate = read(find(row.audio, options.folder, options.roots), options)
     seconds = len(wav) / source_rate
     check_seconds(seconds, options)
     if options.sample_rate == 0 and source_rate != rate:

@@ -1,6 +1,7 @@
 """What decides the bytes of a prepared corpus."""
 
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 
@@ -43,6 +44,12 @@ class Options:
             raise ValueError(f"--loudness={self.loudness} must be above -70 LUFS and at most 0")
         if any(not 0 <= share < 1 for _, share in self.splits) or sum(share for _, share in self.splits) >= 1:
             raise ValueError(f"--splits: shares must be 0 or more and leave something to train on: {self.splits}")
+
+    @property
+    def folder(self) -> Path:
+        """What the paths of recordings are relative to; a TFDS set has none."""
+        source = Path(self.source)
+        return source if source.is_dir() else source.parent
 
     def to_json(self) -> dict[str, Any]:
         """As plain lists and numbers."""

@@ -90,9 +90,7 @@ def rate_of(options: Options, out: Path, plan: Plan) -> int:
                     from e2etts_jax.data.prepare import tfds_rows
 
                     return tfds_rows.load(options.source.removeprefix("tfds:"), row)[1]
-                base = Path(options.source)
-                base = base if base.is_dir() else base.parent
-                return clips.read(clips.find(row.audio, base, options.roots), options)[1]
+                return clips.read(clips.find(row.audio, options.folder, options.roots), options)[1]
             except Rejected:
                 continue
     raise ValueError(f"--sample_rate=0: no recording of {options.source} can be read, so none tells the rate")

@@ -6,10 +6,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from e2etts_jax.data.datasets.asterisk_en.prompts import SPEAKER_DIM as DIM
 from e2etts_jax.data.prepare.rows import Rejected
 
 RATE = 16_000
-DIM = 256
 
 
 class Extractor(Protocol):

