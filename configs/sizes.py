@@ -64,7 +64,7 @@ RECIPES = {
         unroll=2,
         recon=1.0,
         noise_db=(5.0, 30.0),
-        speed=(0.9, 1.1),
+        speed=(0.9, 1.0, 1.1),
     ),
     # the paper's rates and warm-up
     "base": Recipe(
@@ -83,7 +83,7 @@ RECIPES = {
         unroll=2,
         recon=1.0,
         noise_db=(5.0, 30.0),
-        speed=(0.9, 1.1),
+        speed=(0.9, 1.0, 1.1),
     ),
 }
 

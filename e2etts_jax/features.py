@@ -86,17 +86,28 @@ def _dft_basis(cfg: MelConfig) -> np.ndarray:
     return np.concatenate([np.cos(angle), np.sin(angle)], axis=1) * window(cfg)[:, None]
 
 
-def frame(wav: Float[Array, "B W"], cfg: MelConfig) -> Float[Array, "B M n_fft"]:
-    """Overlapping frames of the zero-padded signal, M = W / hop, as slices of blocks (no gather, no scatter)."""
+def waveform(wav: Float[Array, "B W"] | Int[Array, "B W"]) -> Float[Array, "B W"]:
+    """Samples in [-1, 1], float32; int16, as batches travel to the device, is scaled by 1 / 32768."""
+    return wav.astype(jnp.float32) / np.float32(32768) if wav.dtype == jnp.int16 else wav.astype(jnp.float32)
+
+
+def windows(wav: Float[Array, "B W"], *, hop: int, size: int, before: int) -> Float[Array, "B N size"]:
+    """Overlapping windows of the zero-padded signal, N = W / hop: window n starts at sample n hop - before.
+
+    As slices of blocks: no gather, no scatter.
+
+    Raises:
+      ValueError: W is no multiple of the hop.
+    """
     samples = wav.shape[1]
-    if samples % cfg.hop:
-        raise ValueError(f"{samples} samples are no multiple of hop {cfg.hop}; pad the waveform with zeros")
-    frames, blocks_a_frame = samples // cfg.hop, -(-cfg.n_fft // cfg.hop)
-    total = (frames + blocks_a_frame - 1) * cfg.hop
-    right = total - samples - cfg.pad  # whole blocks; may exceed cfg.pad, never reads more than the frames need
-    blocks = jnp.pad(wav, ((0, 0), (cfg.pad, right))).reshape(wav.shape[0], -1, cfg.hop)
-    shifted = [blocks[:, i : i + frames] for i in range(blocks_a_frame)]
-    return jnp.concatenate(shifted, axis=-1)[..., : cfg.n_fft]
+    if samples % hop:
+        raise ValueError(f"{samples} samples are no multiple of hop {hop}; pad the waveform with zeros")
+    count, blocks_a_window = samples // hop, -(-size // hop)
+    total = (count + blocks_a_window - 1) * hop
+    right = total - samples - before  # whole blocks: never reads more than the windows need
+    blocks = jnp.pad(wav, ((0, 0), (before, max(right, 0))))[:, :total].reshape(wav.shape[0], -1, hop)
+    shifted = [blocks[:, i : i + count] for i in range(blocks_a_window)]
+    return jnp.concatenate(shifted, axis=-1)[..., :size]
 
 
 def power_by_matmul(frames: Float[Array, "B M n_fft"], cfg: MelConfig) -> Float[Array, "B M bins"]:
@@ -117,7 +128,7 @@ def log_mel(wav: Float[Array, "B W"], cfg: MelConfig, wav_len: Int[Array, " B"] 
     """Log-mel of zero-padded waveforms, float32 whatever the input, M = W / hop. Jit-able and differentiable.
 
     Args:
-      wav: samples in [-1, 1]; W must be a multiple of `cfg.hop`.
+      wav: samples in [-1, 1], or int16; W must be a multiple of `cfg.hop`.
       cfg: the mel; static under jit.
       wav_len: valid samples of each row, all of them if None. Only 'log10_whisper' reads it: the loudest bin is
         looked for in the ceil(wav_len / hop) valid frames.
@@ -125,7 +136,7 @@ def log_mel(wav: Float[Array, "B W"], cfg: MelConfig, wav_len: Int[Array, " B"] 
     Raises:
       ValueError: W is no multiple of the hop.
     """
-    frames = frame(wav.astype(jnp.float32), cfg)
+    frames = windows(waveform(wav), hop=cfg.hop, size=cfg.n_fft, before=cfg.pad)
     spectrum = jax.lax.platform_dependent(
         frames, cpu=functools.partial(power_by_fft, cfg=cfg), default=functools.partial(power_by_matmul, cfg=cfg)
     )

@@ -11,6 +11,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from e2etts_jax import augment
+from e2etts_jax.features import waveform
 from e2etts_jax.models import ode, relax
 from e2etts_jax.models.flow import FlowModel, path
 from e2etts_jax.models.generate import Sampling, generate
@@ -216,28 +218,28 @@ class Wiring:
         return RmOut(heads, length * self.system.rm.config.ctc_upsample)
 
     def rm(self) -> RmOut:
-        if not self.plan.rm_noise_db and self.batch.rm_wav is None:
-            return self.recognise(self.source(self.plan.tokens_to_rm), self.mask, self.token_len)
-        wav, wav_len = self.batch.wav, self.batch.wav_len
-        if self.batch.rm_wav is not None and self.batch.rm_wav_len is not None:
-            wav, wav_len = self.batch.rm_wav, self.batch.rm_wav_len
-        if self.plan.rm_noise_db:
-            wav = self.noisy(wav, wav_len)
+        p = self.plan
+        if not p.rm_noise_db and not p.rm_speed:
+            return self.recognise(self.source(p.tokens_to_rm), self.mask, self.token_len)
+        wav, wav_len = self.augmented()
         length = -(-wav_len // self.system.samples_per_token)
         mask = length_mask(length, self.size)
         q = self.tokenize(self.system.mels(wav, wav_len)[0], mask).q
-        q = q if self.plan.tokens_to_rm == "codes" else jax.lax.stop_gradient(q)
-        return self.recognise(q, mask, length)
+        return self.recognise(q if p.tokens_to_rm == "codes" else jax.lax.stop_gradient(q), mask, length)
 
-    def noisy(self, wav: Float[Array, "B W"], wav_len: Int[Array, " B"]) -> Float[Array, "B W"]:
-        """`wav` with white noise at a random signal-to-noise ratio on half the rows (PAPER, stage 2: RM)."""
-        low, high = self.plan.rm_noise_db
-        valid = length_mask(wav_len, wav.shape[1])
-        power = jnp.sum(jnp.square(wav), axis=1) / jnp.maximum(wav_len, 1)
-        ratio = low + (high - low) * self.streams.draw("noise_db", (), jax.random.uniform)
-        scale = jnp.sqrt(power * 10.0 ** (-ratio / 10.0))
-        scale = jnp.where(self.streams.draw("noisy", (), jax.random.uniform) < 0.5, scale, 0.0)
-        return wav + valid * scale[:, None] * self.streams.draw("noise", wav.shape[1:])
+    def augmented(self) -> tuple[Float[Array, "B W"], Int[Array, " B"]]:
+        """The recording at a random speed, with white noise on half the rows (PAPER, stage 2: RM)."""
+        p, uniform = self.plan, jax.random.uniform
+        wav, wav_len = waveform(self.batch.wav), self.batch.wav_len
+        if p.rm_speed:
+            choice = (self.streams.draw("speed", (), uniform) * len(p.rm_speed)).astype(jnp.int32)
+            wav, wav_len = augment.speed(wav, wav_len, p.rm_speed, choice)
+        if p.rm_noise_db:
+            low, high = p.rm_noise_db
+            decibels = low + (high - low) * self.streams.draw("noise_db", (), uniform)
+            decibels = jnp.where(self.streams.draw("noisy", (), uniform) < 0.5, decibels, jnp.inf)
+            wav = augment.white_noise(wav, wav_len, decibels, self.streams.draw("noise", wav.shape[1:]))
+        return wav, wav_len
 
     def rm_sampled(self) -> RmOut:
         """The RM on what the LLM says when left alone.

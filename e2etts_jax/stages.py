@@ -26,7 +26,8 @@ class Plan:
       fm_unroll_steps: solver steps unrolled for `recon_mel`.
       rm_noise_db: (lowest, highest) signal-to-noise ratio of white noise added to half the rows that the RM hears
         (empty = none).
-      rm_speed: (slowest, fastest) factor by which what the RM hears is sped up, pitch included (empty = as recorded).
+      rm_speed: factors by which what the RM hears is sped up, pitch included, one drawn for each row, such as
+        (0.9, 1.0, 1.1) (empty = as recorded).
     """
 
     tokens_to_fm: str = "codes"
@@ -48,8 +49,8 @@ class Plan:
             raise ValueError(f"plan.gumbel_temperature needs two numbers above 0, got {self.gumbel_temperature}")
         if len(self.rm_noise_db) not in (0, 2):
             raise ValueError(f"plan.rm_noise_db is (lowest, highest) dB or empty, got {self.rm_noise_db}")
-        if len(self.rm_speed) not in (0, 2) or (self.rm_speed and not 0.5 <= self.rm_speed[0] <= self.rm_speed[1] <= 2):
-            raise ValueError(f"plan.rm_speed is (slowest, fastest) within 0.5 and 2, or empty, got {self.rm_speed}")
+        if any(not 0.5 <= factor <= 2 or abs(round(100 * factor) - 100 * factor) > 1e-6 for factor in self.rm_speed):
+            raise ValueError(f"plan.rm_speed is factors from 0.5 to 2 in steps of 0.01, or empty; got {self.rm_speed}")
         for name in ("rm_noise_db", "rm_speed"):
             if getattr(self, name) and not self.tokens_to_rm.startswith("codes"):
                 raise ValueError(f"plan.{name} is for an RM that hears recordings, not the LLM's tokens")

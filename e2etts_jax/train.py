@@ -287,7 +287,7 @@ def train_stage(r: Run, stage: Stage, s: state.State) -> state.State:
     start = saved = int(s.step)
     if start >= stage.steps and validated(r, stage):
         return s
-    options = {"seed": c.seed + stage.index, "shuffle": True, "rm_speed": stage.plan.rm_speed}
+    options = {"seed": c.seed + stage.index, "shuffle": True}
     batches = pipeline.make_batches(**data(r, "train", stage), **options)
     ahead = iter(pipeline.stream(batches, start, workers=c.data.workers, prefetch=c.data.prefetch))
     # the state leaves a step where it entered it, or the second step would compile again

@@ -15,7 +15,7 @@ from typing import Any
 import flax.struct
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, Int16
 
 GROUPS = ("tokenizer", "llm", "fm", "rm")
 Params = Mapping[str, Any]
@@ -29,10 +29,10 @@ class Batch:
     A row with `wav_len == 0` is filler: it counts in no loss. `row` is the global row index in the batch;
     it seeds the row's own randomness, so noise does not depend on how the batch is split over
     microbatches or devices. `prompt_len` samples at the start, whole tokens, are another clip of the same voice, the
-    prompt of a zero-shot pair (0 = none). `rm_wav` is what the RM hears where it hears something else than `wav`.
+    prompt of a zero-shot pair (0 = none). `wav` is int16 on its way to the device, or float in [-1, 1].
     """
 
-    wav: Float[Array, "B W"]
+    wav: Int16[Array, "B W"] | Float[Array, "B W"]
     wav_len: Int[Array, " B"]
     prompt_len: Int[Array, " B"]
     text: Int[Array, "B S"]
@@ -41,8 +41,6 @@ class Batch:
     speaker_mask: Bool[Array, " B"]
     labels: dict[str, Int[Array, " B"]]
     row: Int[Array, " B"]
-    rm_wav: Float[Array, "B W"] | None = None
-    rm_wav_len: Int[Array, " B"] | None = None
 
     def token_len(self, samples_per_token: int) -> Int[Array, " B"]:
         """Number of speech tokens each clip fills; the last one may be partly silence."""

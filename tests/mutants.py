@@ -40,7 +40,8 @@ MUTANTS = (
     ("a tensor loses its sharding", "../configs/sharding.py", '"embed": "fsdp",', '"embed": "",', "test_sharding.py -k golden"),
     # what the batch brings
     ("the prompt of a pair is not shown", "forward.py", "jnp.where((paired > 0) & (paired < length), paired, prompt_len)", "prompt_len", "test_forward.py"),
-    ("the RM hears the batch as it is", "forward.py", "wav, wav_len = self.batch.rm_wav, self.batch.rm_wav_len", "pass", "test_forward.py"),
+    ("the RM hears no other speed", "forward.py", "wav, wav_len = augment.speed(wav, wav_len, p.rm_speed, choice)", "pass", "test_forward.py"),
+    ("a clip at another speed keeps its length", "augment.py", "jnp.where(here, length, out_len)", "out_len", "test_augment.py"),
     ("silence is a good reward", "losses.py", "jnp.where(enough, losses, guessed)", "jnp.where(enough, losses, 0.0)", "test_losses.py"),
     # the step
     ("non-finite updates are kept", "step.py", "updates, opt[g] = keep_if(finite, (updates, new)", "updates, opt[g] = keep_if(True, (updates, new)", "test_step.py -k finite"),

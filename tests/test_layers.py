@@ -13,7 +13,7 @@ PACKAGE = "e2etts_jax"
 LAYERS: list[set[str]] = [
     {"types", "rng", "cli", "run_flags", "models.fsq", "models.ode"},
     {"models", "data", "features", "stages", "optim", "sharding", "metrics", "flops", "interop"},
-    {"system", "forward", "losses", "state", "checkpoint", "infer"},
+    {"augment", "system", "forward", "losses", "state", "checkpoint", "infer"},
     {"step"},
     {"samples", "train", "evaluate"},
     {"main", "aot", "prepare", "synthesize", "stream"},

@@ -54,11 +54,6 @@ def resample(wav: np.ndarray, rate: int, target: int) -> np.ndarray:
     return np.clip(np.round(out), -32768, 32767).astype(np.int16) if wav.dtype == np.int16 else out
 
 
-def speed(wav: np.ndarray, factor: float) -> np.ndarray:
-    """f32[W] said `factor` times as fast, and as much higher: [W / factor]."""
-    return soxr.resample(wav, factor, 1.0, quality="MQ")
-
-
 def load(source: str | Path | bytes, sample_rate: int) -> np.ndarray:
     """Reads a recording as mono f32[W] at `sample_rate` Hz; errors as in `decode`."""
     wav, rate = decode(source)

@@ -1,12 +1,11 @@
 """Padded batches as a pure function of (config, seed, step), so that the position in the data is one integer."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import grain
 import numpy as np
 
-from e2etts_jax.data import audio, sources
+from e2etts_jax.data import sources
 from e2etts_jax.data.catalog import SPEAKER_DIM
 from e2etts_jax.data.clips import Clips
 from e2etts_jax.data.plan import EvalPlan, Rows, TrainPlan
@@ -18,8 +17,8 @@ CACHE_BYTES = 2**30  # resampled audio kept in memory per process
 class _Loader:
     """Makes the numpy batch of a plan's rows."""
 
-    def __init__(self, clips: Clips, rows: range, seed: int, rm_speed: Sequence[float]) -> None:
-        self._clips, self._rows, self._seed, self._speed = clips, rows, seed, tuple(rm_speed)
+    def __init__(self, clips: Clips, rows: range) -> None:
+        self._clips, self._rows = clips, rows
         self._cache: dict[int, sources.Clip] = {}
         self._cached_bytes = 0
 
@@ -37,7 +36,7 @@ class _Loader:
         c, size = self._clips, len(self._rows)
         width, labels = c.bounds[plan.bucket] * c.per_token, c.source.labels
         batch: dict[str, Any] = {
-            "wav": np.zeros((size, width), np.float32),
+            "wav": np.zeros((size, width), np.int16),  # half of the way to the device
             "wav_len": np.zeros(size, np.int32),
             "prompt_len": np.zeros(size, np.int32),
             "text": np.zeros((size, c.max_text), np.int32),
@@ -47,14 +46,12 @@ class _Loader:
             "labels": {field: np.full(size, -1, np.int32) for field in labels},
             "row": np.array(self._rows, np.int32),
         }
-        if self._speed:
-            batch |= {"rm_wav": np.zeros((size, width), np.float32), "rm_wav_len": np.zeros(size, np.int32)}
         for r, row in enumerate(self._rows):
             if plan.clips[row] >= 0:
-                self._fill(batch, r, plan.clips[row], [self._seed, plan.step, row])
+                self._fill(batch, r, plan.clips[row])
         return batch
 
-    def _fill(self, batch: dict[str, Any], r: int, i: int, seed: list[int]) -> None:
+    def _fill(self, batch: dict[str, Any], r: int, i: int) -> None:
         c, clip = self._clips, self._clip(i)
         prompt = int(c.partners[i]) if c.partners is not None else -1
         ids = c.encoded(i, prompt)
@@ -64,10 +61,10 @@ class _Loader:
         if prompt >= 0:
             first = self._clip(prompt)
             start = -(-len(first.wav) // c.per_token) * c.per_token  # the clip begins on a token
-            batch["wav"][r, : len(first.wav)] = first.wav / np.float32(32768)
+            batch["wav"][r, : len(first.wav)] = first.wav
             batch["prompt_len"][r], speaker = start, first.speaker
         end = start + len(clip.wav)
-        batch["wav"][r, start:end] = clip.wav / np.float32(32768)
+        batch["wav"][r, start:end] = clip.wav
         batch["wav_len"][r] = end
         batch["text"][r, : len(ids)] = ids
         batch["text_len"][r] = len(ids)
@@ -75,12 +72,6 @@ class _Loader:
             batch["speaker"][r], batch["speaker_mask"][r] = speaker, True
         for field, classes in c.source.labels.items():
             batch["labels"][field][r] = classes[i]
-        if self._speed:
-            width = batch["rm_wav"].shape[1]
-            factor = np.random.default_rng(seed).uniform(self._speed[0], self._speed[1])
-            heard = audio.speed(batch["wav"][r, :end], max(factor, end / width))[:width]
-            batch["rm_wav"][r, : len(heard)] = heard
-            batch["rm_wav_len"][r] = len(heard)
 
 
 def make_batches(
@@ -93,7 +84,6 @@ def make_batches(
     batch_size: int,
     seed: int,
     shuffle: bool,
-    rm_speed: Sequence[float] = (),
     process_index: int = 0,
     process_count: int = 1,
 ) -> grain.MapDataset:
@@ -106,10 +96,8 @@ def make_batches(
       tokenizer: text to ids.
       split: of the data set.
       batch_size: rows of the global batch, over all processes.
-      seed: of the order of clips, and of prompts and speeds.
+      seed: of the order of clips, and of prompts.
       shuffle: a new order in every epoch; else always the stored order.
-      rm_speed: (slowest, fastest) factor of speed and pitch of what the RM hears, drawn anew for each row; empty = as
-        it was recorded.
       process_index: which share of the rows of every global batch to make.
       process_count: number of shares. It changes nothing in the global batch: a run may go on with another number.
 
@@ -123,7 +111,7 @@ def make_batches(
     rows = _rows(batch_size, process_index, process_count)
     clips = Clips(cfg_data, split, tokenizer, sample_rate=sample_rate, samples_per_token=samples_per_token, seed=seed)
     plan = TrainPlan(clips.buckets(), batch_size, seed, shuffle, clips.source.shares)
-    return grain.MapDataset.source(plan).map(_Loader(clips, rows, seed, rm_speed))
+    return grain.MapDataset.source(plan).map(_Loader(clips, rows))
 
 
 def make_eval_batches(
@@ -141,7 +129,7 @@ def make_eval_batches(
     rows = _rows(batch_size, process_index, process_count)
     clips = Clips(cfg_data, split, tokenizer, sample_rate=sample_rate, samples_per_token=samples_per_token, seed=0)
     plan = EvalPlan([np.concatenate(parts) for parts in clips.buckets()], batch_size)
-    return grain.MapDataset.source(plan).map(_Loader(clips, rows, 0, ()))
+    return grain.MapDataset.source(plan).map(_Loader(clips, rows))
 
 
 def _rows(batch_size: int, process_index: int, process_count: int) -> range:

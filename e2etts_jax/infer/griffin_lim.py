@@ -12,7 +12,7 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Complex, Float
 
-from e2etts_jax.features import MelConfig, filterbank, frame, window
+from e2etts_jax.features import MelConfig, filterbank, window, windows
 
 FRAME_BUCKET = 128  # mel lengths are padded to a multiple of this, rows to a power of two: few shapes to compile
 MOMENTUM = 0.99  # of "fast Griffin-Lim", Perraudin et al. 2013
@@ -64,7 +64,7 @@ def _solve(
 
     def improve(state, _):
         spectrum, previous = state
-        rebuilt = jnp.fft.rfft(frame(to_wav(spectrum), cfg) * taper)
+        rebuilt = jnp.fft.rfft(windows(to_wav(spectrum), hop=cfg.hop, size=cfg.n_fft, before=cfg.pad) * taper)
         ahead = rebuilt + MOMENTUM / (1 + MOMENTUM) * (rebuilt - previous)
         return (magnitude * ahead / jnp.maximum(jnp.abs(ahead), 1e-12), rebuilt), None
 
@@ -86,7 +86,7 @@ def _least_squares(mel: Float[Array, "B M F"], cfg: MelConfig) -> Float[Array, "
 
 
 def _overlap_add(frames: Float[Array, "B M n_fft"], cfg: MelConfig) -> Float[Array, "B W"]:
-    """Adjoint of `features.frame`: [B, M, n_fft] -> [B, M * hop], what falls into the zero padding is dropped."""
+    """Adjoint of `features.windows`: [B, M, n_fft] -> [B, M * hop], what falls into the zero padding is dropped."""
     rows, count, _ = frames.shape
     blocks_a_frame = -(-cfg.n_fft // cfg.hop)
     blocks = jnp.pad(frames, ((0, 0), (0, 0), (0, blocks_a_frame * cfg.hop - cfg.n_fft)))

@@ -4,7 +4,8 @@
 
 `--prepared` is what `python -m e2etts_jax.prepare --source=JSONL --out=FOLDER --sample_rate=22050` made. The peer reads
 the same clips as the files that they are, decodes them with soundfile, resamples them with soxr, sorts them into the
-same buckets and pads them. Both speed every clip up or down for the RM with soxr, where augmentation is on.
+same buckets and pads them. Where augmentation is on, the peer also speeds every clip up or down with soxr; ours does it
+on the device, so the compiled resampling counts here, on the CPU, with the transfer.
 `--files=wav` and `--files=flac` give the peer copies of the clips that are cheaper to decode, at the rate that is
 wanted. PyTorch is no dependency of the project: `--torch` is an interpreter with torch, soundfile, soxr and numpy.
 """
@@ -20,7 +21,10 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
+
 RATE, SPT, BATCH, SPEED = 22_050, 1024, 16, (0.9, 1.1)
+BUCKETS: list[int] = []  # of --buckets
 
 
 def clock(batches: Iterator[dict[str, Any]], seconds: float) -> dict[str, float]:
@@ -56,15 +60,36 @@ def ours(options: argparse.Namespace, workers: int, speed: tuple[float, ...]) ->
         batch_size=BATCH,
         seed=0,
         shuffle=True,
-        rm_speed=speed,
     )
     if workers:
-        return iter(pipeline.stream(batches, workers=workers))
-    return (batches[step] for step in range(10**9))  # as the peer without workers: in the caller's thread
+        made = iter(pipeline.stream(batches, workers=workers))
+    else:  # as the peer without workers: in the caller's thread
+        made = (batches[step] for step in range(10**9))
+    return map(sped_up(speed), made) if speed else made
+
+
+def sped_up(factors: tuple[float, ...]) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    """What stage 2 does to the audio that the RM hears, as the step does it, finished."""
+    import jax
+
+    from e2etts_jax import augment, features
+
+    @jax.jit
+    def change(wav: jax.Array, wav_len: jax.Array, key: jax.Array) -> tuple[jax.Array, jax.Array]:
+        choice = jax.random.randint(key, wav_len.shape, 0, len(factors))
+        return augment.speed(features.waveform(wav), wav_len, factors, choice)
+
+    for bucket in BUCKETS:  # compiled before the clock starts
+        jax.block_until_ready(
+            change(np.zeros((BATCH, bucket * SPT), np.int16), np.zeros(BATCH, np.int32), jax.random.key(0))
+        )
+    keys = iter(range(10**9))
+    return lambda batch: (
+        batch | {"rm_wav": jax.block_until_ready(change(batch["wav"], batch["wav_len"], jax.random.key(next(keys))))}
+    )
 
 
 def peer(options: argparse.Namespace, workers: int, speed: tuple[float, ...]) -> Iterator[dict[str, Any]]:
-    import numpy as np
     import soundfile as sf
     import soxr
     import torch
@@ -147,6 +172,7 @@ def main() -> None:
     parser.add_argument("--copies", default="/tmp/loader_copies", help="where those lie")
     parser.add_argument("--only", default="")
     options = parser.parse_args()
+    BUCKETS[:] = options.buckets
     if options.only:
         who, workers, augmented = options.only.split(",")
         batches = MAKERS[who](options, int(workers), SPEED if augmented == "1" else ())
