@@ -18,6 +18,8 @@ def get_config() -> ConfigDict:
     c.seed = 0
     c.dtype = "auto"  # compute dtype: auto (bf16 where the hardware multiplies it fast), float32, bfloat16
 
+    c.attention = "auto"  # kernel: auto (what the hardware has), xla, splash (TPU), cudnn (GPU)
+
     c.audio = ConfigDict()
     c.audio.sample_rate = 22050  # of everything: data, mels, vocoder
     c.audio.samples_per_token = 1024  # 21.5 tokens/s; a multiple of mel.hop
@@ -67,7 +69,7 @@ def get_config() -> ConfigDict:
     c.model.tokenizer.levels = 3
     c.model.tokenizer.q_width = 64  # width of the shared representation q
     c.model.tokenizer.standardize = True  # zero mean, unit variance over the clip before FSQ: no collapse of the codes
-    c.model.tokenizer.remat = False  # recompute activations in the backward pass
+    c.model.tokenizer.remat = "none"  # what a layer keeps for the backward pass: none recomputed, full, attention, linear
     c.model.tokenizer.unroll = 1  # layers per iteration of the layer scan
     c.model.rm = ConfigDict()
     c.model.rm.layers = 2
@@ -78,7 +80,7 @@ def get_config() -> ConfigDict:
     c.model.rm.ctc_upsample = 2  # CTC frames a token
     c.model.rm.speaker = 256  # dims of the x-vector to predict; 0 = no head
     c.model.rm.tasks = ()  # labelled tasks, (("emotion", 5), ...): one head and one term rm_<task> each
-    c.model.rm.remat = False
+    c.model.rm.remat = "none"
     c.model.rm.unroll = 1
     c.model.llm = ConfigDict()
     c.model.llm.layers = 6
@@ -92,7 +94,7 @@ def get_config() -> ConfigDict:
     c.model.llm.adapter = "mlp"  # codebook -> width: linear, mlp, or table (own rows, not tied)
     c.model.llm.adapter_width = 256
     c.model.llm.embed_std = 1.0
-    c.model.llm.remat = False
+    c.model.llm.remat = "none"
     c.model.llm.unroll = 1
     c.model.fm = ConfigDict()
     c.model.fm.layers = 6
@@ -108,7 +110,7 @@ def get_config() -> ConfigDict:
     c.model.fm.prompt_max = 0.3  # ... of at most this part of the clip
     c.model.fm.speaker = 256  # dims of the speaker vector
     c.model.fm.cond_hidden = 0  # the LLM's width, where plan.tokens_to_fm = llm_hidden is to be used
-    c.model.fm.remat = False
+    c.model.fm.remat = "none"
     c.model.fm.unroll = 1
 
     c.mesh = sharding.mesh("single")

@@ -137,7 +137,7 @@ def _base(c: ConfigDict) -> None:
     f.layers, f.width, f.heads, f.ff, f.patch = 26, 1024, 16, 4096, 1
     f.predict, f.times = "velocity", "uniform"
     for part in (c.model.tokenizer, c.model.rm, m, f):
-        part.remat = True
+        part.remat = "full"
     c.infer.max_tokens = 750
     _cosyvoice_decoding(c)
     c.mesh = sharding.mesh("fsdp")

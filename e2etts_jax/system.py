@@ -10,6 +10,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from e2etts_jax.features import MelConfig, log_mel, normalize
+from e2etts_jax.models import kernels
 from e2etts_jax.models.flow import FlowConfig, FlowModel
 from e2etts_jax.models.llm import LLM, LLMConfig
 from e2etts_jax.models.reward import RewardConfig, RewardModel
@@ -66,7 +67,8 @@ class System:
         rate, per_token = config["audio"]["sample_rate"], config["audio"]["samples_per_token"]
         mel = config_of(MelConfig, {"sample_rate": rate, **config["mel"]})
         front_end = config_of(MelConfig, {"sample_rate": rate, **config["tokenizer_mel"]})
-        model = config["model"]
+        kernel = kernels.choose(config["attention"])
+        model = {name: {**part, "attention": kernel} for name, part in config["model"].items()}
         tokenizer = config_of(TokenizerConfig, model["tokenizer"])
         if per_token % mel.hop:
             raise ValueError(f"audio.samples_per_token {per_token} is not a multiple of mel.hop {mel.hop}")

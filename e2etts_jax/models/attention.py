@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int
 
-from e2etts_jax.models import layers
+from e2etts_jax.models import kernels, layers
 
 
 @flax.struct.dataclass
@@ -40,6 +40,8 @@ class Attention(nn.Module):
       qk_norm: RMS-normalise queries and keys per head before rotation (Qwen3).
       theta: rotary base.
       bias: biases on the four projections.
+      causal: a query sees no later place than its own.
+      kernel: one of `kernels.NAMES`.
     """
 
     heads: int
@@ -50,6 +52,8 @@ class Attention(nn.Module):
     qk_norm: bool = False
     bias: bool = False
     eps: float = 1e-6
+    causal: bool = False
+    kernel: str = "xla"
 
     @nn.compact
     def __call__(
@@ -83,6 +87,10 @@ class Attention(nn.Module):
             )
             key, value = cache.key.astype(self.dtype), cache.value.astype(self.dtype)
         query = layers.constrain(query, "batch", "time", "heads", None)
-        out = jax.nn.dot_product_attention(query, key, value, mask=mask[:, None, :, :])
+        if cache is not None and self.causal:  # slots behind the last query hold nothing yet
+            slots, places = jnp.arange(key.shape[1]), index + jnp.arange(size)
+            mask = mask & (slots[None, None, :] <= places[None, :, None])
+        causal = self.causal and cache is None
+        out = kernels.attend(query, key, value, mask, causal=causal, kernel=self.kernel)
         out = out.reshape(batch, size, self.heads * self.head_dim)
         return layers.dense(width, ("heads", "embed"), dtype=self.dtype, bias=self.bias, name="out")(out), cache

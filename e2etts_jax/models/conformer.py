@@ -24,7 +24,8 @@ class ConformerConfig:
     heads: int = 3
     ff: int = 768
     kernel: int = 15
-    remat: bool = False
+    attention: str = "xla"
+    remat: str = "none"
     unroll: int = 1
 
     def __post_init__(self) -> None:
@@ -69,7 +70,7 @@ class ConformerBlock(nn.Module):
         positions = jnp.broadcast_to(jnp.arange(x.shape[1])[None], x.shape[:2])
         x = x + 0.5 * FeedForward(c, self.dtype, name="ff_in")(x)
         head_dim = c.width // c.heads
-        attention = Attention(c.heads, c.heads, head_dim, self.dtype, bias=True, name="attention")
+        attention = Attention(c.heads, c.heads, head_dim, self.dtype, bias=True, kernel=c.attention, name="attention")
         x = x + attention(layers.layer_norm(self.dtype, name="attention_norm")(x), positions, mask[:, None, :])[0]
         x = x + ConvModule(c, self.dtype, name="conv")(x, mask)
         x = x + 0.5 * FeedForward(c, self.dtype, name="ff_out")(x)

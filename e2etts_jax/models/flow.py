@@ -51,7 +51,8 @@ class FlowConfig:
     prompt_max: float = 0.3
     speaker: int = 256
     cond_hidden: int = 0
-    remat: bool = False
+    attention: str = "xla"
+    remat: str = "none"
     unroll: int = 1
 
     def __post_init__(self) -> None:
@@ -89,7 +90,7 @@ class DiTBlock(nn.Module):
         positions = jnp.broadcast_to(jnp.arange(x.shape[1])[None], x.shape[:2])
         head_dim = c.width // c.heads
         normed = layers.layer_norm(self.dtype, affine=False)(x) * (1 + scale_a) + shift_a
-        attention = Attention(c.heads, c.heads, head_dim, self.dtype, bias=True, name="attention")
+        attention = Attention(c.heads, c.heads, head_dim, self.dtype, bias=True, kernel=c.attention, name="attention")
         x = x + gate_a * attention(normed, positions, mask[:, None, :])[0]
         normed = layers.layer_norm(self.dtype, affine=False)(x) * (1 + scale_f) + shift_f
         hidden = jax.nn.gelu(layers.dense(c.ff, ("embed", "mlp"), dtype=self.dtype, name="up")(normed))

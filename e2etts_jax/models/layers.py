@@ -6,6 +6,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.ad_checkpoint import checkpoint_name
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float
 
@@ -82,7 +83,7 @@ class Dense(nn.Module):
         kernel = self.param("kernel", kernel_init, (x.shape[-1], self.features))
         lead = x.shape[:-1]
         flat = x.astype(self.dtype).reshape((-1, *x.shape[-2:]) if x.ndim > 1 else (1, 1, -1))
-        out = matmul(flat, kernel).reshape(*lead, self.features)
+        out = checkpoint_name(matmul(flat, kernel), "linear").reshape(*lead, self.features)
         if self.bias:
             bias_init = nn.with_logical_partitioning(self.bias_init, (self.axes[1],))
             bias = self.param("bias", bias_init, (self.features,)).astype(self.dtype)
@@ -186,17 +187,32 @@ def masked_mean(x: Float[Array, "B T D"], mask: Bool[Array, "B T"]) -> Float[Arr
     return jnp.sum(x.astype(jnp.float32) * weight, axis=1) / jnp.maximum(jnp.sum(weight, axis=1), 1.0)
 
 
+# What a layer keeps for its backward pass beside its input; the rest is computed again.
+REMAT: dict[str, Callable[..., bool] | None] = {
+    "none": None,  # everything
+    "full": jax.checkpoint_policies.nothing_saveable,
+    "attention": jax.checkpoint_policies.save_only_these_names("attention"),  # kernels.KEPT
+    # by name: products inside a custom gradient are hidden from the policies that look for them
+    "linear": jax.checkpoint_policies.save_only_these_names("attention", "linear"),
+}
+
+
 def stack(block: type[nn.Module], config: Any, broadcast: int = 1, carry_cache: bool = False) -> type[nn.Module]:
-    """`nn.scan` of a block over its layers, rematerialised if the config says so.
+    """`nn.scan` of a block over its layers, rematerialised as the config says.
 
     Args:
       block: a module `(carry, [cache,] *broadcast) -> (carry, out)`.
       config: has `layers`, `remat` and `unroll`.
       broadcast: number of arguments every layer gets as they are.
       carry_cache: the first argument after the carry is per layer (a leading axis of `layers`).
+
+    Raises:
+      ValueError: a policy that REMAT lacks.
     """
-    if config.remat:
-        block = nn.remat(block, prevent_cse=False)
+    if config.remat not in REMAT:
+        raise ValueError(f"remat {config.remat!r} is not one of {', '.join(REMAT)}")
+    if config.remat != "none":
+        block = nn.remat(block, prevent_cse=False, policy=REMAT[config.remat])
     return nn.scan(
         block,
         variable_axes={"params": 0},

@@ -130,8 +130,7 @@ class LLM(nn.Module):
         x = jnp.concatenate([x, self.speech(q, ids)], axis=1)
         positions = jnp.concatenate([positions, text_len[:, None] + 2 + steps], axis=1)
         mask = jnp.concatenate([mask, steps < token_len[:, None]], axis=1)
-        causal = jnp.tril(jnp.ones((start + size, start + size), bool))
-        hidden, _ = self.decoder(x, positions, mask[:, None, :] & causal[None])
+        hidden, _ = self.decoder(x, positions, mask[:, None, :])
         hidden = hidden[:, start - 1 :]
         return self.logits(hidden, self.table(codebook)), hidden
 
@@ -148,8 +147,7 @@ class LLM(nn.Module):
         shape = (c.layers, batch, start + slots, c.kv_heads, c.head_dim)
         cache = Cache(jnp.zeros(shape, self.dtype), jnp.zeros(shape, self.dtype))
         seen = jnp.pad(mask, ((0, 0), (0, slots)))
-        causal = jnp.arange(start)[:, None] >= jnp.arange(start + slots)[None, :]
-        hidden, cache = self.decoder(x, positions, seen[:, None, :] & causal[None], cache, 0)
+        hidden, cache = self.decoder(x, positions, seen[:, None, :], cache, 0)
         return hidden[:, -1], cache, seen
 
     def step(

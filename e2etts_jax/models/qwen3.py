@@ -23,7 +23,8 @@ class DecoderConfig:
     ff: int = 768
     rope_theta: float = 1e6
     rms_eps: float = 1e-6
-    remat: bool = False
+    attention: str = "xla"
+    remat: str = "none"
     unroll: int = 1
 
 
@@ -52,7 +53,7 @@ class DecoderBlock(nn.Module):
         x: Float[Array, "B L D"],
         cache: Cache | None,
         positions: Int[Array, "B L"],
-        mask: Bool[Array, "B L N"],
+        mask: Bool[Array, "B #L N"],  # noqa: F821
         index: Int[Array, ""] | int,
     ) -> tuple[Float[Array, "B L D"], Cache | None]:
         c = self.config
@@ -64,6 +65,8 @@ class DecoderBlock(nn.Module):
             theta=c.rope_theta,
             qk_norm=True,
             eps=c.rms_eps,
+            causal=True,
+            kernel=c.attention,
             name="attention",
         )
         normed = layers.RMSNorm(self.dtype, c.rms_eps, name="attention_norm")(x)
@@ -85,11 +88,11 @@ class Decoder(nn.Module):
         self,
         x: Float[Array, "B L D"],
         positions: Int[Array, "B L"],
-        mask: Bool[Array, "B L N"],
+        mask: Bool[Array, "B #L N"],  # noqa: F821
         cache: Cache | None = None,
         index: Int[Array, ""] | int = 0,
     ) -> tuple[Float[Array, "B L D"], Cache | None]:
-        """`cache` has a leading axis of layers; `mask` spans its N slots (N = L without a cache)."""
+        """`cache` has a leading axis of layers; `mask` (beside causality) spans its N slots, or N = L without."""
         blocks = layers.stack(DecoderBlock, self.config, broadcast=3, carry_cache=True)
         x, cache = blocks(self.config, self.dtype, name="blocks")(x, cache, positions, mask, index)
         return layers.RMSNorm(self.dtype, self.config.rms_eps, name="norm")(x), cache

@@ -29,12 +29,13 @@ class RewardConfig:
     ctc_upsample: int = 2
     speaker: int = 256
     tasks: tuple[tuple[str, int], ...] = ()
-    remat: bool = False
+    attention: str = "xla"
+    remat: str = "none"
     unroll: int = 1
 
     @property
     def conformer(self) -> ConformerConfig:
-        return ConformerConfig(self.layers, self.width, self.heads, self.ff, self.kernel, self.remat, self.unroll)
+        return ConformerConfig(**{f.name: getattr(self, f.name) for f in dataclasses.fields(ConformerConfig)})
 
 
 class RewardModel(nn.Module):

@@ -34,7 +34,8 @@ class TokenizerConfig:
     levels: int = 3
     q_width: int = 64
     standardize: bool = True
-    remat: bool = False
+    attention: str = "xla"
+    remat: str = "none"
     unroll: int = 1
 
     @property
@@ -43,7 +44,7 @@ class TokenizerConfig:
 
     @property
     def conformer(self) -> ConformerConfig:
-        return ConformerConfig(self.layers, self.width, self.heads, self.ff, self.kernel, self.remat, self.unroll)
+        return ConformerConfig(**{f.name: getattr(self, f.name) for f in dataclasses.fields(ConformerConfig)})
 
 
 @flax.struct.dataclass
