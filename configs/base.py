@@ -69,7 +69,7 @@ def get_config() -> ConfigDict:
     c.model.tokenizer.levels = 3
     c.model.tokenizer.q_width = 64  # width of the shared representation q
     c.model.tokenizer.standardize = True  # zero mean, unit variance over the clip before FSQ: no collapse of the codes
-    c.model.tokenizer.remat = "none"  # what a layer keeps for the backward pass: none recomputed, full, attention, linear
+    c.model.tokenizer.remat = "none"  # recomputed in the backward pass: none; or full, all but attention, or but linear
     c.model.tokenizer.unroll = 1  # layers per iteration of the layer scan
     c.model.rm = ConfigDict()
     c.model.rm.layers = 2
@@ -94,6 +94,7 @@ def get_config() -> ConfigDict:
     c.model.llm.adapter = "mlp"  # codebook -> width: linear, mlp, or table (own rows, not tied)
     c.model.llm.adapter_width = 256
     c.model.llm.embed_std = 1.0
+    c.model.llm.chunk = 0  # positions whose logits exist at one time; 0 = all
     c.model.llm.remat = "none"
     c.model.llm.unroll = 1
     c.model.fm = ConfigDict()
@@ -152,6 +153,7 @@ def stage(**changes: Any) -> ConfigDict:
     s.train = ()  # groups: tokenizer, llm, fm, rm
     s.terms = ConfigDict()  # weights; 0 = off
     s.terms.lm_ce = 0.0  # next token
+    s.terms.lm_z = 0.0  # z-loss of the LLM, 1e-4 where logits drift
     s.terms.flow_match = 0.0  # velocity of the FM
     s.terms.recon_mel = 0.0  # L1 of the unrolled solver's mel
     s.terms.rm_ctc = 0.0  # recognition on what the plan sends to the RM

@@ -132,7 +132,7 @@ def _base(c: ConfigDict) -> None:
     c.model.tokenizer.q_width = 1024
     m = c.model.llm
     m.layers, m.width, m.heads, m.kv_heads, m.head_dim, m.ff = 28, 1024, 16, 8, 128, 3072
-    m.rope_theta, m.adapter_width = 1e6, 1024
+    m.rope_theta, m.adapter_width, m.chunk = 1e6, 1024, 128
     f = c.model.fm
     f.layers, f.width, f.heads, f.ff, f.patch = 26, 1024, 16, 4096, 1
     f.predict, f.times = "velocity", "uniform"

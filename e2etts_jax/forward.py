@@ -4,6 +4,7 @@
 the ways that the plan opens (PAPER, stages 1 to 3) and no others.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import flax.struct
@@ -16,6 +17,7 @@ from e2etts_jax.features import waveform
 from e2etts_jax.models import ode, relax
 from e2etts_jax.models.flow import FlowModel, path
 from e2etts_jax.models.generate import Sampling, generate
+from e2etts_jax.models.llm import LLM, by_chunk, speech_logits
 from e2etts_jax.models.tokenizer import Tokenizer, Tokens
 from e2etts_jax.rng import Streams
 from e2etts_jax.stages import Plan
@@ -28,12 +30,18 @@ REFERENCE = "llm_ref"  # the frozen LLM of `kl_ref`, beside the groups in `param
 
 @flax.struct.dataclass
 class LmOut:
-    """T+1 predictions: T tokens, then the end. `targets` and `mask` are those of the recorded tokens."""
+    """T+1 predictions: T tokens, then the end. `targets` and `mask` are those of the recorded tokens.
 
-    logits: Float[Array, "B T1 V1"]
+    `loss` is the cross-entropy of each target in nats, `log_z` the logarithm of the softmax's denominator. The logits
+    themselves are `hidden` against the rows of `table`: `Wiring.over_logits`.
+    """
+
     hidden: Float[Array, "B T1 D"]
+    table: Float[Array, "V1 D"]
     targets: Int[Array, "B T1"]
     mask: Bool[Array, "B T1"]
+    loss: Float[Array, "B T1"]
+    log_z: Float[Array, "B T1"]
 
 
 @flax.struct.dataclass
@@ -107,18 +115,33 @@ class Wiring:
 
     # --- LLM ---------------------------------------------------------------------------------------------------------
 
+    def over_logits(self, fn: Callable[..., Any], lm: tuple[Array, Array], *arrays: Array) -> Any:
+        """`fn(logits, *arrays)` of every position, without more logits at one time than `llm.chunk` positions have.
+
+        Args:
+          fn: logits f32[B, c, V+1] and chunks of `arrays` -> tree of [B, c, ...].
+          lm: hidden states [B, T, D] and table [V+1, D].
+        """
+        hidden, table = lm
+        chunk = self.system.llm.config.chunk
+        return by_chunk(lambda h, *rest: fn(speech_logits(h, table), *rest), chunk, hidden, *arrays)
+
     def read(
         self, group: str, q: Float[Array, "B T Dq"], ids: Int[Array, "B T"], codebook: Float[Array, "V Dq"]
     ) -> LmOut:
         """Teacher-forced pass of the LLM `group` over a history."""
-        b = self.batch
-        logits, hidden = self.system.llm.apply(
-            {"params": self.params[group]}, b.text, b.text_len, q, ids, self.token_len, codebook
-        )
+        b, llm, variables = self.batch, self.system.llm, {"params": self.params[group]}
+        hidden = llm.apply(variables, b.text, b.text_len, q, ids, self.token_len, method=LLM.read)
+        table = llm.apply(variables, codebook, method=LLM.table)
         at_end = jnp.arange(self.size + 1)[None, :] == self.token_len[:, None]
         targets = jnp.where(at_end, self.system.vocab, jnp.pad(ids, ((0, 0), (0, 1))))
         mask = length_mask(jnp.where(self.token_len > 0, self.token_len + 1, 0), self.size + 1)
-        return LmOut(logits, hidden, targets, mask)
+
+        def scores(logits: Array, targets: Array) -> tuple[Array, Array]:
+            log_z = jax.nn.logsumexp(logits, axis=-1)
+            return log_z - jnp.take_along_axis(logits, targets[..., None], axis=-1)[..., 0], log_z
+
+        return LmOut(hidden, table, targets, mask, *self.over_logits(scores, (hidden, table), targets))
 
     def lm(self) -> LmOut:
         factor = self.plan.lm_into_tokenizer
@@ -127,7 +150,18 @@ class Wiring:
 
     def lm_ref(self) -> LmOut:
         stop = jax.lax.stop_gradient
-        return self.read(REFERENCE, stop(self.tokens.q), self.tokens.ids, stop(self.codebook))
+        return stop(self.read(REFERENCE, stop(self.tokens.q), self.tokens.ids, stop(self.codebook)))
+
+    def kl(self) -> Float[Array, "B T1"]:
+        """KL(LLM || reference LLM) over the vocabulary at every step, nats."""
+        lm, ref = self.made("lm"), self.made("lm_ref")
+
+        def divergence(logits: Array, theirs: Array) -> Array:
+            log_p = jax.nn.log_softmax(logits)
+            log_ref = jax.nn.log_softmax(speech_logits(theirs, ref.table))
+            return jnp.sum(jnp.exp(log_p) * (log_p - log_ref), axis=-1)
+
+        return self.over_logits(divergence, (lm.hidden, lm.table), ref.hidden)
 
     def temperature(self) -> Array:
         first, last = self.plan.gumbel_temperature
@@ -135,10 +169,16 @@ class Wiring:
 
     def gumbel(self) -> Float[Array, "B T Dq"]:
         """Tokens drawn from the LLM given the *recorded* history, relaxed (DiffRO): aligned in time with the mel."""
-        logits = self.made("lm").logits[:, : self.size, : self.system.vocab]
-        noise = self.streams.draw("gumbel", logits.shape[1:], jax.random.gumbel)
-        choice = relax.gumbel_softmax(logits, noise, self.temperature(), hard=self.plan.gumbel_hard)
-        return (choice @ self.codebook) * self.mask[..., None]
+        lm, vocab, keys = self.made("lm"), self.system.vocab, self.streams.rows("gumbel")
+        places = jnp.broadcast_to(jnp.arange(self.size)[None], self.mask.shape)
+
+        def drawn(logits: Array, places: Array) -> Array:
+            draw = lambda key, place: jax.random.gumbel(jax.random.fold_in(key, place), (vocab,))  # noqa: E731
+            noise = jax.vmap(jax.vmap(draw, (None, 0)))(keys, places)
+            choice = relax.gumbel_softmax(logits[..., :vocab], noise, self.temperature(), hard=self.plan.gumbel_hard)
+            return choice @ self.codebook
+
+        return self.over_logits(drawn, (lm.hidden[:, : self.size], lm.table), places) * self.mask[..., None]
 
     def source(self, way: str) -> Float[Array, "B T Dc"]:
         """What travels to the FM or RM along `way`."""
@@ -253,11 +293,14 @@ class Wiring:
         keys = self.streams.rows("sample")
         ids, length = generate(s.llm, frozen, b.text, b.text_len, codebook, keys, self.size, ON_POLICY)
         mask = length_mask(length, self.size)
-        logits, _ = s.llm.apply(
-            {"params": self.params["llm"]}, b.text, b.text_len, codebook[ids], ids, length, codebook
-        )
-        soft = jax.nn.softmax(logits[:, : self.size, : s.vocab] / self.temperature(), axis=-1)
-        mixed = soft @ codebook
+        variables = {"params": self.params["llm"]}
+        hidden = s.llm.apply(variables, b.text, b.text_len, codebook[ids], ids, length, method=LLM.read)
+        table = s.llm.apply(variables, codebook, method=LLM.table)
+
+        def expected(logits: Array) -> Array:
+            return jax.nn.softmax(logits[..., : s.vocab] / self.temperature(), axis=-1) @ codebook
+
+        mixed = self.over_logits(expected, (hidden[:, : self.size], table))
         q = (mixed + stop(codebook[ids] - mixed)) * mask[..., None]
         return self.recognise(q, mask, length)
 
@@ -277,7 +320,7 @@ def forward(
     Args:
       params: the four groups, and `llm_ref` if the reference LLM is asked for.
       streams: randomness of this step, for the batch's rows.
-      needs: names out of `lm lm_ref flow recon rm rm_sampled`.
+      needs: names out of `lm lm_ref kl flow recon rm rm_sampled`.
       step, total: place in the stage, for schedules.
 
     Returns:

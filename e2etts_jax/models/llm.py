@@ -6,6 +6,8 @@ distribution share one table, made from the tokenizer's codebook by a light adap
 """
 
 import dataclasses
+from collections.abc import Callable
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -28,15 +30,47 @@ class LLMConfig(DecoderConfig):
     Attributes:
       adapter: `linear` (rank 8 logits: cannot prefer a middle level), `mlp`, or `table` (own rows, not tied).
       embed_std: scale of the text and control embeddings at the start.
+      chunk: positions whose logits exist at one time (`by_chunk`), 0 = all.
     """
 
     adapter: str = "mlp"
     adapter_width: int = 512
     embed_std: float = 1.0
+    chunk: int = 0
 
     def __post_init__(self) -> None:
         if self.adapter not in ADAPTERS:
             raise ValueError(f"unknown LLM adapter {self.adapter!r}: choose one of {', '.join(ADAPTERS)}")
+
+
+def speech_logits(hidden: Float[Array, "B L D"], table: Float[Array, "V1 D"]) -> Float[Array, "B L V1"]:
+    """Similarity with every row, scaled so that the loss starts near log V; fp32."""
+    scores = layers.similarity(hidden * hidden.shape[-1] ** -0.5, table)
+    return layers.constrain(scores, "batch", "time", "vocab_act")
+
+
+def by_chunk(fn: Callable[..., Any], chunk: int, *arrays: Float[Array, "B T ..."]) -> Any:
+    """`fn(*arrays)` along the time axis, `chunk` positions at a time (0 = all at once), computed again for gradients.
+
+    What `fn` makes on its way, such as logits [B, T, V], never exists for more than a chunk.
+
+    Args:
+      fn: arrays [B, c, ...] -> tree of arrays [B, c, ...], every position for itself.
+    """
+    size = arrays[0].shape[1]
+    if not chunk or size <= chunk:
+        return fn(*arrays)
+    count = -(-size // chunk)
+
+    def cut(x: jax.Array) -> jax.Array:
+        padded = jnp.pad(x, ((0, 0), (0, count * chunk - size)) + ((0, 0),) * (x.ndim - 2))
+        return padded.reshape(x.shape[0], count, chunk, *x.shape[2:]).swapaxes(0, 1)
+
+    def join(x: jax.Array) -> jax.Array:
+        return x.swapaxes(0, 1).reshape(x.shape[1], count * chunk, *x.shape[3:])[:, :size]
+
+    parts = jax.lax.map(lambda xs: jax.checkpoint(fn)(*xs), tuple(cut(x) for x in arrays))
+    return jax.tree.map(join, parts)
 
 
 class SpeechTable(nn.Module):
@@ -92,12 +126,11 @@ class LLM(nn.Module):
     def table(self, codebook: Float[Array, "V Dq"]) -> Float[Array, "V1 D"]:
         """Output rows: every code, then end of speech."""
         codes = self.speech(codebook, jnp.arange(self.vocab))
-        return jnp.concatenate([codes, self.control[EOS][None].astype(self.dtype)])
+        rows = jnp.concatenate([codes, self.control[EOS][None].astype(self.dtype)])
+        return layers.constrain(rows, "vocab", "embed_act")  # gathered here, not once per chunk of logits
 
     def logits(self, hidden: Float[Array, "B L D"], table: Float[Array, "V1 D"]) -> Float[Array, "B L V1"]:
-        """Similarity with every row, scaled so that the loss starts near log V; fp32."""
-        scores = layers.similarity(hidden * self.config.width**-0.5, table)
-        return layers.constrain(scores, "batch", "time", "vocab_act")
+        return speech_logits(hidden, table)
 
     def prefix(self, text: Int[Array, "B S"], text_len: Int[Array, " B"]) -> tuple[jax.Array, jax.Array, jax.Array]:
         """`[sos] text [task]`: embeddings [B, S+2, D], positions and mask [B, S+2]; padding lies before the task."""
@@ -110,6 +143,24 @@ class LLM(nn.Module):
         positions = jnp.where(last, text_len[:, None] + 1, slot)
         return x, positions, last | (slot <= text_len[:, None])
 
+    def read(
+        self,
+        text: Int[Array, "B S"],
+        text_len: Int[Array, " B"],
+        q: Float[Array, "B T Dq"],
+        ids: Int[Array, "B T"],
+        token_len: Int[Array, " B"],
+    ) -> Float[Array, "B T1 D"]:
+        """Teacher-forced pass: hidden states of T+1 positions; t predicts token t, and `token_len` the end."""
+        x, positions, mask = self.prefix(text, text_len)
+        start, size = x.shape[1], ids.shape[1]
+        steps = jnp.arange(size)[None, :]
+        x = jnp.concatenate([x, self.speech(q, ids)], axis=1)
+        positions = jnp.concatenate([positions, text_len[:, None] + 2 + steps], axis=1)
+        mask = jnp.concatenate([mask, steps < token_len[:, None]], axis=1)
+        hidden, _ = self.decoder(x, positions, mask[:, None, :])
+        return hidden[:, start - 1 :]
+
     def __call__(
         self,
         text: Int[Array, "B S"],
@@ -119,19 +170,8 @@ class LLM(nn.Module):
         token_len: Int[Array, " B"],
         codebook: Float[Array, "V Dq"],
     ) -> tuple[Float[Array, "B T1 V1"], Float[Array, "B T1 D"]]:
-        """Teacher-forced pass. Position t of the T+1 outputs predicts token t; position `token_len` predicts the end.
-
-        Returns:
-          logits [B, T+1, V+1] (fp32) and hidden states [B, T+1, D].
-        """
-        x, positions, mask = self.prefix(text, text_len)
-        start, size = x.shape[1], ids.shape[1]
-        steps = jnp.arange(size)[None, :]
-        x = jnp.concatenate([x, self.speech(q, ids)], axis=1)
-        positions = jnp.concatenate([positions, text_len[:, None] + 2 + steps], axis=1)
-        mask = jnp.concatenate([mask, steps < token_len[:, None]], axis=1)
-        hidden, _ = self.decoder(x, positions, mask[:, None, :])
-        hidden = hidden[:, start - 1 :]
+        """Logits [B, T+1, V+1] (fp32) and hidden states [B, T+1, D] of `read`, all positions at once."""
+        hidden = self.read(text, text_len, q, ids, token_len)
         return self.logits(hidden, self.table(codebook)), hidden
 
     def prefill(
