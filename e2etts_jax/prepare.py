@@ -21,9 +21,10 @@ from e2etts_jax import cli
 from e2etts_jax.data.cores import cores
 from e2etts_jax.data.prepare import layouts
 from e2etts_jax.data.prepare.options import Options, parse_part, parse_splits
+from e2etts_jax.data.prepare.rows import LAYOUTS
 
 SOURCE = flags.DEFINE_string("source", None, "manifest, folder, or tfds:NAME")
-LAYOUT = flags.DEFINE_string("layout", "auto", "auto, manifest, ljspeech, libritts, vctk, folder, tfds")
+LAYOUT = flags.DEFINE_string("layout", "auto", "auto, " + ", ".join(LAYOUTS))
 ROOT = flags.DEFINE_multi_string("root", [], "folder outside the source's that recordings may lie in too")
 SAMPLE_RATE = flags.DEFINE_integer("sample_rate", 24_000, "Hz to store; 0 = as recorded, if all have the same")
 LOUDNESS = flags.DEFINE_string("loudness", "-23", "LUFS to bring every clip to, or none")
@@ -102,7 +103,7 @@ def require(options: Options) -> None:
         raise ImportError(f"summary.png needs matplotlib: {install}")
     if options.loudness is not None and importlib.util.find_spec("pyloudnorm") is None:
         raise ImportError(f"--loudness needs pyloudnorm: {install}, or --loudness=none")
-    speaker.make(options.speaker)
+    speaker.cached(options.speaker)
 
 
 def options_from_flags(given: str) -> Options:

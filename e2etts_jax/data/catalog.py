@@ -5,9 +5,10 @@ import dataclasses
 import fcntl
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -21,6 +22,17 @@ from e2etts_jax.data.tfds_audio import allow_audio_without_tensorflow
 SPEAKER_DIM = prompts.SPEAKER_DIM
 SPLITS = ("train", "validation", "test")
 ALSO_CALLED = {"validation": ("dev", "valid", "val", "eval")}
+
+
+# The names that sets of TFDS, and ours, give what we use; the first one found counts.
+NAMES = {
+    "audio": ("audio", "speech"),
+    "text": ("text_normalized", "text", "transcript", "sentence"),
+    "key": ("key", "id"),
+    "speaker": ("speaker_id", "speaker", "client_id"),
+    "language": ("language", "locale"),
+    "vector": ("xvector",),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,16 +52,12 @@ class Fields:
     voice: Callable[[], np.ndarray] | None = None
 
 
-@dataclasses.dataclass(frozen=True)
-class Named:
-    """A data set of TFDS.
-
-    Attributes:
-      splits: stored splits of our three; none = there is only `train`, of which the last clips are kept for the others.
-    """
-
-    fields: Fields
-    splits: Mapping[str, tuple[str, ...]]
+def fields_of(features: Collection[str]) -> Fields:
+    """What the features of a record hold, by their names."""
+    found: dict[str, Any] = {
+        role: next((name for name in names if name in features), "") for role, names in NAMES.items()
+    }
+    return Fields(**found)
 
 
 BUNDLED: dict[str, Callable[..., tfds.core.DatasetBuilder]] = {
@@ -58,12 +66,8 @@ BUNDLED: dict[str, Callable[..., tfds.core.DatasetBuilder]] = {
 }
 _ONE_VOICE = Fields(vector="", language="", voice=prompts.speaker_vector)
 _LIBRI = {"validation": ("dev_clean",), "test": ("test_clean",), "train": ("train_clean100", "train_clean360")}
-TFDS = {
-    "librispeech": Named(Fields("speech", "text", "id", "speaker_id", "", ""), _LIBRI),
-    "libritts": Named(Fields("speech", "text_normalized", "id", "speaker_id", "", ""), _LIBRI),
-    "ljspeech": Named(Fields("speech", "text_normalized", "id", "", "", ""), {}),
-    "vctk": Named(Fields("speech", "text", "id", "speaker", "", ""), {}),
-}
+# Sets of TFDS that are tried, with the stored splits that make up ours; none = what their names say.
+TFDS: dict[str, Mapping[str, tuple[str, ...]]] = {"librispeech": _LIBRI, "libritts": _LIBRI, "ljspeech": {}, "vctk": {}}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,6 +103,14 @@ def parse(dataset: str) -> list[Part]:
     return parts
 
 
+def stored_as(split: str, there: Sequence[str]) -> tuple[str, ...]:
+    """Those of the stored splits `there` that are our `split`: the one of its name, else those that begin with it."""
+    names = (split, *ALSO_CALLED.get(split, ()))
+    equal = [name for name in names if name in there][:1]
+    like = [name for name in there if name.startswith(names)] if split in SPLITS else []  # train_clean_100, ...
+    return tuple(equal or like)
+
+
 @dataclasses.dataclass(frozen=True)
 class Opened:
     """A data set on the disk, and how to read it."""
@@ -121,10 +133,7 @@ class Opened:
         elif split in self.splits:
             wanted = self.splits[split]
         else:
-            names = (split, *ALSO_CALLED.get(split, ()))
-            same = [name for name in names if name in there][:1]
-            like = [name for name in there if name.startswith(names)] if split in SPLITS else []  # train_clean_100, ...
-            wanted = tuple(same or like) or (split,)
+            wanted = stored_as(split, there) or (split,)
         missing = [name for name in wanted if there and name not in there]
         if missing:
             name, cure = self.builder.info.name, ""
@@ -133,41 +142,125 @@ class Opened:
             raise ValueError(f"data set {name!r} has no split {missing[0]!r}; it has {', '.join(there)}{cure}")
         return wanted, False
 
+    def records(self, split: str) -> Any:
+        """The records of a stored split, by number.
+
+        Raises:
+          ValueError: not prepared, or not in a form that gives a record by its number.
+        """
+        try:
+            return self.builder.as_data_source(split)
+        except (AssertionError, NotImplementedError):
+            raise ValueError(
+                f"data set {self.builder.info.full_name} cannot be read by number; build it with "
+                "--file_format=array_record"
+            ) from None
+
+    @property
+    def rate(self) -> int:
+        """Hz of the stored audio.
+
+        Raises:
+          ValueError: the set does not say it.
+        """
+        info = self.builder.info
+        said = (info.metadata or {}).get("sample_rate")
+        rate = said or getattr(info.features[self.fields.audio], "sample_rate", None)
+        if not rate:
+            raise ValueError(f"data set {info.full_name} does not say its sample rate: prepare it again")
+        return int(rate)
+
+    @property
+    def speaker_dim(self) -> int:
+        """Numbers of a speaker vector; 0 = no clip has one.
+
+        Raises:
+          ValueError: the set does not say it.
+        """
+        info, field = self.builder.info, self.fields.vector
+        if self.fields.voice:
+            return SPEAKER_DIM
+        if not field or (info.metadata or {}).get("speaker_vectors") == "none":
+            return 0
+        shape = info.features[field].shape
+        if len(shape) != 1 or not shape[0]:
+            raise ValueError(f"data set {info.full_name} does not say how long a speaker vector is: prepare it again")
+        return int(shape[0])
+
+    def names(self, field: str) -> list[str]:
+        """The classes of a feature; none of what is no class, or '' for no feature."""
+        feature = self.builder.info.features[field] if field else None
+        return list(feature.names) if isinstance(feature, tfds.features.ClassLabel) else []
+
+    @property
+    def classes(self) -> dict[str, list[str]]:
+        """By label, the names of its classes; what has a use of its own is no label."""
+        used = {name for names in NAMES.values() for name in names}
+        found = {field: self.names(field) for field in sorted(self.builder.info.features) if field not in used}
+        return {field: names for field, names in found.items() if names}
+
+    def said(self, record: Mapping[str, Any], field: str) -> str:
+        """What feature `field` of a record says, a class by its name; '' without a field."""
+        if not field:
+            return ""
+        value, names = record[field], self.names(field)
+        if names:
+            return names[value] if value >= 0 else ""
+        return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
+
 
 def open_set(name: str, root: str) -> Opened:
     """Opens a data set; a bundled one is built first if it is not there yet.
 
     Args:
-      name: of `BUNDLED` or `TFDS`, or the path of a folder that `e2etts_jax.prepare` made.
+      name: of `BUNDLED`, or as `open_tfds` takes it.
       root: where built and downloaded sets lie.
 
     Raises:
       ValueError: no such data set, or a TFDS one that has not been prepared.
     """
-    if name in BUNDLED:
-        return Opened(_built(name, root), _ONE_VOICE, {})
+    return Opened(_built(name, root), _ONE_VOICE, {}) if name in BUNDLED else open_tfds(name, root)
+
+
+def open_tfds(name: str, root: str) -> Opened:
+    """Opens a set of TFDS: one that it knows by name, prepared in `root`, or the folder of any that is prepared.
+
+    Raises:
+      ValueError: no such data set, one that has not been prepared, or without audio and text.
+    """
     allow_audio_without_tensorflow()
-    if name in TFDS:
-        builder = tfds.builder(name, data_dir=root, file_format="array_record")
-        if not builder.is_prepared():
-            raise ValueError(
-                f"{name} is not in {root}: `tfds build {name} --file_format=array_record --data_dir={root}` makes it "
-                "on a machine with TensorFlow; or download it and run `python -m e2etts_jax.prepare --source=FOLDER`"
-            )
-        return Opened(builder, TFDS[name].fields, TFDS[name].splits)
     path = Path(name).expanduser()
-    if not (path / "dataset_info.json").is_file():
-        known = ", ".join(sorted([*BUNDLED, *TFDS]))
+    if (path / "dataset_info.json").is_file():
+        builder = tfds.builder_from_directory(path)
+    else:
+        builder = _registered(name, root)
+    fields = fields_of(builder.info.features)
+    if not (fields.audio and fields.text):
+        raise ValueError(f"data set {name} has no audio with text, only {', '.join(sorted(builder.info.features))}")
+    return Opened(builder, fields, TFDS.get(name, {}))
+
+
+def _registered(name: str, root: str) -> tfds.core.DatasetBuilder:
+    """The set `name` that TFDS knows, prepared in `root`; errors as in `open_tfds`."""
+    known = ", ".join(sorted([*BUNDLED, *TFDS]))
+    unknown = (
+        f"no data set {name!r}: it is neither one of {known} or another of TFDS, nor a prepared folder; "
+        f"`python -m e2etts_jax.prepare --source=... --out={name}` makes one"
+    )
+    if name.replace(":", "/").split("/")[0] not in tfds.list_builders(with_community_datasets=False):
+        raise ValueError(unknown)  # not asked for on the network
+    try:
+        builder = tfds.builder(name, data_dir=root, file_format="array_record")
+    except ValueError:
+        raise ValueError(unknown) from None
+    except ImportError:
+        raise ValueError(f"TFDS cannot open {name} without TensorFlow; name the folder it is prepared in") from None
+    if not builder.is_prepared():
         raise ValueError(
-            f"no data set {name!r}: it is neither one of {known} nor a prepared folder; "
-            f"`python -m e2etts_jax.prepare --source=... --out={name}` makes one"
+            f"{name} is not in {root}: `tfds build {name} --file_format=array_record --data_dir={root}` makes it "
+            "on a machine with TensorFlow; or download it and run `python -m e2etts_jax.prepare --source=FOLDER`"
         )
-    builder = tfds.builder_from_directory(path)
-    missing = {"audio", "text", "key"} - set(builder.info.features)
-    if missing:
-        raise ValueError(f"the data set in {path} has no {', '.join(sorted(missing))}: prepare it again")
-    speaker, language, vector = (f if f in builder.info.features else "" for f in ("speaker", "language", "xvector"))
-    return Opened(builder, Fields(speaker=speaker, language=language, vector=vector), {})
+    return builder
 
 
 @contextlib.contextmanager

@@ -38,7 +38,7 @@ class Clips:
             [t.lengths[c.span.start : c.span.stop] for t, c in zip(made, source.corpora, strict=True)]
         )
         self.tokens = -(-source.samples(sample_rate) // samples_per_token)
-        self.keep = self._usable(chars, [reason for t in made for reason in t.refused])
+        self.keep = self._usable(chars)
         self.partners: np.ndarray | None = None
         if cfg_data.prompts and split == "train":
             self.partners = pairs.partners(
@@ -61,7 +61,7 @@ class Clips:
                 )
             self.tokens = self.tokens + np.where(self.partners >= 0, self.tokens[self.partners], 0)
 
-    def _usable(self, chars: np.ndarray, refused: list[str]) -> np.ndarray:
+    def _usable(self, chars: np.ndarray) -> np.ndarray:
         """Which clips can be used; says how many can't, and why."""
         source = self.source
         reasons = {
@@ -74,8 +74,9 @@ class Clips:
             if not count:
                 continue
             cure = "raise data.buckets" if "tokens" in why else "raise data.max_text" if "ids" in why else ""
-            example = source.keys[int(np.argmax(which))]
-            detail = cure or (refused[0] if refused else f"clip {example!r}: nothing is left of its text")
+            first = int(np.argmax(which))
+            example = source.keys[first]
+            detail = cure or f"clip {example!r}: {self._why_refused(first)}"
             if count == len(source) or (not cure and count > BAD_TEXTS * len(source)):
                 raise ValueError(f"{count} of {len(source)} clips of {source!r} {why}: {detail}")
             logging.warning(
@@ -88,6 +89,10 @@ class Clips:
                 detail,
             )
         return ~np.logical_or.reduce(list(reasons.values()))
+
+    def _why_refused(self, clip: int) -> str:
+        language = self.source.language(clip) or self._language
+        return transcripts.why_refused(self.source.texts[clip], language, self.tokenizer)
 
     def buckets(self) -> list[list[np.ndarray]]:
         """Clips by bucket and corpus."""

@@ -5,6 +5,7 @@ run no memory, and the processes of a machine share them.
 """
 
 import dataclasses
+import filecmp
 import json
 import secrets
 import shutil
@@ -101,7 +102,10 @@ def path_of(data_dir: str | Path, split: str) -> Path:
 
 
 def write(path: Path, index: Index) -> None:
-    """Writes the index as folder `path`: all of it or nothing, over what was there."""
+    """Writes the index as folder `path`: all of it or nothing, over what was there.
+
+    What is the same already stays as it is, with the texts that tokenizers have prepared of it.
+    """
     part = path.with_name(f"{path.name}.{secrets.token_hex(4)}.part")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
@@ -112,8 +116,17 @@ def write(path: Path, index: Index) -> None:
     for field, classes in index.labels.items():
         np.save(part / f"label_{field}.npy", np.asarray(classes, np.int32))
     (part / "names.json").write_text(json.dumps({k: list(v) for k, v in index.names.items()}, ensure_ascii=False))
+    if _same_files(part, path):
+        shutil.rmtree(part)
+        return
     shutil.rmtree(path, ignore_errors=True)
     part.replace(path)
+
+
+def _same_files(a: Path, b: Path) -> bool:
+    """Have two folders the same files, whatever folders are in them?"""
+    names = [sorted(p.name for p in folder.iterdir() if p.is_file()) if folder.is_dir() else None for folder in (a, b)]
+    return names[0] == names[1] and all(filecmp.cmp(a / name, b / name, shallow=False) for name in names[0] or ())
 
 
 def read(path: Path) -> Index:

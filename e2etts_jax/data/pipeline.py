@@ -6,7 +6,6 @@ import grain
 import numpy as np
 
 from e2etts_jax.data import sources
-from e2etts_jax.data.catalog import SPEAKER_DIM
 from e2etts_jax.data.clips import Clips
 from e2etts_jax.data.plan import EvalPlan, Rows, TrainPlan
 from e2etts_jax.data.text import Tokenizer
@@ -41,7 +40,7 @@ class _Loader:
             "prompt_len": np.zeros(size, np.int32),
             "text": np.zeros((size, c.max_text), np.int32),
             "text_len": np.zeros(size, np.int32),
-            "speaker": np.zeros((size, SPEAKER_DIM), np.float32),
+            "speaker": np.zeros((size, c.source.speaker_dim), np.float32),
             "speaker_mask": np.zeros(size, np.bool_),
             "labels": {field: np.full(size, -1, np.int32) for field in labels},
             "row": np.array(self._rows, np.int32),

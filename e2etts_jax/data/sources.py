@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tensorflow_datasets as tfds
 from absl import logging
 from tqdm import tqdm
 
@@ -31,7 +30,7 @@ class Example:
 
 @dataclasses.dataclass(frozen=True)
 class Clip:
-    """What one record holds: `wav` int16[W], and `speaker` f32[256], the x-vector, None where the voice is unknown."""
+    """What one record holds: `wav` int16[W], and `speaker` f32[E], the x-vector, None where the voice is unknown."""
 
     wav: np.ndarray
     speaker: np.ndarray | None
@@ -45,19 +44,20 @@ class Corpus:
       index: what is known of the clips without reading audio; of the whole stored split, as are `folder`'s files.
       folder: where the index lies, and whatever else is derived from it.
       sample_rate: Hz of the stored audio.
+      speaker_dim: numbers of a speaker vector, 0 = no clip has one.
       span: the clips of the index that belong to this corpus.
     """
 
     def __init__(self, opened: catalog.Opened, stored: str, split: str, partly: bool) -> None:
         builder, self._fields = opened.builder, opened.fields
-        self._records = builder.as_data_source(stored)
+        self._records = opened.records(stored)
         self.name = f"{builder.info.full_name}[{stored}]"
-        self.sample_rate = _rate(builder, self._fields)
+        self.sample_rate, self.speaker_dim = opened.rate, opened.speaker_dim
         self.folder = index.path_of(builder.data_dir, stored)
         try:
             self.index = index.read(self.folder)
         except FileNotFoundError:
-            self.folder, self.index = _make_index(self, builder, self._records, self._fields)
+            self.folder, self.index = _make_index(self, opened, stored)
         self.span = _held_out(len(self.index), split, self.name) if partly else range(len(self.index))
 
     def __len__(self) -> int:
@@ -80,13 +80,6 @@ class Corpus:
         return np.asarray(record[stored], np.float32) if stored and record[stored].any() else None
 
 
-def _rate(builder: tfds.core.DatasetBuilder, fields: catalog.Fields) -> int:
-    stored = (builder.info.metadata or {}).get("sample_rate") or builder.info.features[fields.audio].sample_rate
-    if not stored:
-        raise ValueError(f"data set {builder.info.full_name} does not say its sample rate: prepare it again")
-    return int(stored)
-
-
 def _held_out(size: int, split: str, name: str) -> range:
     """The clips of a set that is not split: the last ones validate and test."""
     part = max(1, size // HELD_OUT)
@@ -99,36 +92,25 @@ def _held_out(size: int, split: str, name: str) -> range:
     }[split]
 
 
-def _said(value: Any) -> str:
-    return value.decode() if isinstance(value, bytes) else str(value)
-
-
-def _make_index(
-    corpus: Corpus, builder: tfds.core.DatasetBuilder, records: Any, fields: catalog.Fields
-) -> tuple[Path, Index]:
+def _make_index(corpus: Corpus, opened: catalog.Opened, stored: str) -> tuple[Path, Index]:
     """Reads every record once; later runs find the index beside the data set."""
-    features = builder.info.features
-    classes = {
-        name: list(feature.names) for name, feature in features.items() if isinstance(feature, tfds.features.ClassLabel)
+    fields, classes, records = opened.fields, opened.classes, opened.records(stored)
+    names = {
+        kind: {said: i for i, said in enumerate(opened.names(field))}
+        for kind, field in (("speaker", fields.speaker), ("language", fields.language))
     }
-    people = classes.pop(fields.speaker, [])
-    names: dict[str, dict[str, int]] = {"speaker": {p: i for i, p in enumerate(people)}, "language": {}}
 
     def place(record: Mapping[str, Any], kind: str, field: str) -> int:
-        if not field:
-            return -1
-        value = record[field]
-        if kind == "speaker" and people:
-            return int(value)
-        said = _said(value)
+        said = opened.said(record, field)
         return names[kind].setdefault(said, len(names[kind])) if said else -1
 
     rows = []
-    for record in tqdm(records, f"index of {corpus.name}", unit="clip", disable=len(records) < 20_000):
+    shown = tqdm(records, f"index of {corpus.name}", unit="clip", disable=len(records) < 20_000)
+    for i, record in enumerate(shown):
         rows.append(
             (
-                _said(record[fields.key]),
-                _said(record[fields.text]),
+                opened.said(record, fields.key) or f"{stored}-{i:08d}",
+                opened.said(record, fields.text),
                 len(record[fields.audio]),
                 place(record, "speaker", fields.speaker),
                 place(record, "language", fields.language),
@@ -196,10 +178,19 @@ class Source:
       speakers: i32[N], number of the voice over all corpora, -1 = not said.
       labels: by field, i32[N], place in `label_names[field]`, -1 = not said.
       label_names: by field, the names of its classes over all corpora.
+      speaker_dim: numbers of a speaker vector, the usual ones if no clip has any.
+
+    Raises:
+      ValueError: two corpora have speaker vectors of different sizes.
     """
 
     def __init__(self, corpora: Sequence[Corpus], shares: Sequence[Fraction] | None) -> None:
         self.corpora, self.shares = list(corpora), shares
+        dims = {corpus.speaker_dim: corpus.name for corpus in corpora if corpus.speaker_dim}
+        if len(dims) > 1:
+            sizes = ", ".join(f"{dim} numbers in {name}" for dim, name in dims.items())
+            raise ValueError(f"speaker vectors of different sizes: {sizes}; prepare all with the same --speaker")
+        self.speaker_dim = next(iter(dims), catalog.SPEAKER_DIM)
         spans = [corpus.span for corpus in corpora]
         ends = np.cumsum([0, *(len(span) for span in spans)]).tolist()
         self.parts = [range(a, b) for a, b in zip(ends[:-1], ends[1:], strict=True)]
@@ -257,6 +248,26 @@ class Source:
         """Voice of clip `i`, without its audio."""
         part, own = self.keys.find(i)
         return self.corpora[part].speaker(own)
+
+
+def check_speaker(source: Source, **sizes: int) -> None:
+    """Refuses models whose speaker vectors have another size than those of the data.
+
+    Args:
+      sizes: by model, `fm` or `rm`, the numbers of its vectors; the RM may have none, 0.
+
+    Raises:
+      ValueError: another size.
+    """
+    wanted = source.speaker_dim
+    cure = " ".join(
+        f"--config.model.{model}.speaker={wanted}" for model, size in sizes.items() if size or model == "fm"
+    )
+    for model, size in sizes.items():
+        if size != wanted and (size or model == "fm"):
+            raise ValueError(
+                f"model.{model}.speaker={size}: speaker vectors of the data have {wanted} numbers; set {cure}"
+            )
 
 
 def _united(columns: list[tuple[Sequence[str], np.ndarray]]) -> tuple[list[str], np.ndarray]:

@@ -55,3 +55,18 @@ def test_columns_of_unequal_length_are_refused():
 def test_a_missing_index_is_named(tmp_path: Path):
     with pytest.raises(FileNotFoundError, match="no index .*index-test"):
         index.read(index.path_of(tmp_path, "test"))
+
+
+def test_an_index_that_is_the_same_stays_with_what_was_made_of_it(tmp_path: Path):
+    path = index.path_of(tmp_path, "train")
+    index.write(path, made())
+    (path / "texts-some-en").mkdir()
+    (path / "texts-some-en" / "strings.npy").write_text("prepared")
+    index.write(path, made())
+    assert (path / "texts-some-en" / "strings.npy").read_text() == "prepared"
+    assert [p.name for p in tmp_path.iterdir()] == ["index-train"]
+    other = {"names": {"speaker": ["ann", "bob"], "language": []}, "labels": {}}
+    for changes in ({"texts": [*TEXTS[:-1], "b" * 5000]}, {"samples": np.arange(len(TEXTS))}, other):
+        (path / "texts-some-en").mkdir(exist_ok=True)
+        index.write(path, made(**changes))
+        assert not (path / "texts-some-en").exists() and list(index.read(path).texts) == changes.get("texts", TEXTS)

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import tensorflow_datasets as tfds
 from mocks import mocked
 
 from e2etts_jax.data import catalog, pipeline, sources
@@ -28,7 +29,7 @@ def test_sets_of_tfds_open_by_name_without_tensorflow(name: str, cfg):
         (rate,) = {corpus.sample_rate for corpus in train.corpora}
         assert rate == rates[name]
         assert all(len(source) for source in parts.values()) and len(train) >= 18
-        if not catalog.TFDS[name].splits:  # one stored split: its last clips are kept
+        if not catalog.TFDS[name]:  # one stored split: its last clips are kept
             assert [len(parts[s]) for s in catalog.SPLITS] == [18, 1, 1]
         clip = train.clip(3, rate)
         assert clip.wav.dtype == np.int16 and len(clip.wav) == train.samples(rate)[3] > 0 and clip.speaker is None
@@ -183,3 +184,84 @@ def test_examples_that_cannot_be_said_are_left_out(numbers, caplog: pytest.LogCa
     assert "1 clips can't be said and are left out, such as 'test-00001'" in caplog.text
     with pytest.raises(ValueError, match="no text can be said; look at text.alphabet"):
         sources.load_examples(numbers, "test", 3, 22_050, keep=lambda text, language: False)
+
+
+def folder_of(write_tfds, path: Path, names: dict, size: int = 0, **metadata) -> Path:
+    """A set of four clips, of which `names` says how its features are called; with speaker vectors of `size`."""
+    features = {
+        names.get("audio", "audio"): tfds.features.Tensor(shape=(None,), dtype=np.int16),
+        names.get("text", "text"): tfds.features.Text(),
+        "speaker": tfds.features.ClassLabel(names=["ann", "bob"]),
+        "locale": tfds.features.ClassLabel(names=["en", "de"]),
+        "mood": tfds.features.ClassLabel(names=["calm", "glad"]),
+    }
+    vector = {"xvector": tfds.features.Tensor(shape=(size,), dtype=np.float32)} if size else {}
+    records = [
+        dict(zip(features, (np.full(9000, i, np.int16), f"words {i}", 1 - i % 2, -(i == 3), i % 2), strict=True))
+        | ({"xvector": np.full(size, not metadata, np.float32)} if size else {})
+        for i in range(4)
+    ]
+    return write_tfds(path, features | vector, {"train": records}, sample_rate=22_050, **metadata)
+
+
+def test_any_set_of_tfds_opens_by_the_names_of_its_features(cfg, write_tfds, tmp_path: Path):
+    path = folder_of(write_tfds, tmp_path / "set", {"audio": "speech", "text": "sentence"})
+    source = sources.open_source(cfg(str(path)), "train")
+    assert list(source.texts) == ["words 0", "words 1"] and list(source.keys) == ["train-00000000", "train-00000001"]
+    assert source.speakers.tolist() == [1, 0] and source.corpora[0].index.names["speaker"] == ["ann", "bob"]
+    assert source.label_names == {"mood": ["calm", "glad"]} and source.labels["mood"].tolist() == [0, 1]
+    assert [source.language(i) for i in range(2)] == ["en", "en"] and source.corpora[0].index.languages[3] == -1
+    assert source.clip(1, 22_050).wav.tolist() == [1] * 9000 and source.clip(1, 22_050).speaker is None
+
+
+def test_a_set_without_audio_or_text_is_named(cfg, write_tfds, tmp_path: Path):
+    path = folder_of(write_tfds, tmp_path / "set", {"text": "label"})
+    with pytest.raises(ValueError, match="has no audio with text, only audio, label, locale, mood, speaker"):
+        sources.open_source(cfg(str(path)), "train")
+
+
+def test_speaker_vectors_have_the_width_of_the_corpus(cfg, write_tfds, tmp_path: Path):
+    paths = {size: folder_of(write_tfds, tmp_path / f"of{size}", {}, size) for size in (192, 512)}
+    silent = folder_of(write_tfds, tmp_path / "none", {}, 256, speaker_vectors="none")
+    for dataset, size in ((f"{paths[512]},{silent}", 512), (f"{paths[192]}", 192), (f"{silent}", 256)):
+        batches = pipeline.make_batches(
+            dataclasses.replace(cfg(dataset), buckets=(16,)),
+            sample_rate=22_050,
+            samples_per_token=1024,
+            tokenizer=CharTokenizer(),
+            split="train",
+            batch_size=4,
+            seed=0,
+            shuffle=False,
+        )
+        assert batches[0]["speaker"].shape == (4, size)
+    with pytest.raises(ValueError, match=r"different sizes: 192 numbers in .*, 512 numbers in .*the same --speaker"):
+        sources.open_source(cfg(f"{paths[192]},{paths[512]}"), "train")
+
+
+def test_models_of_another_width_say_what_to_set(cfg, write_tfds, tmp_path: Path):
+    source = sources.open_source(cfg(str(folder_of(write_tfds, tmp_path / "set", {}, 512))), "train")
+    sources.check_speaker(source, fm=512, rm=512)
+    sources.check_speaker(source, fm=512, rm=0)  # without a head
+    cure = "set --config.model.fm.speaker=512 --config.model.rm.speaker=512$"
+    with pytest.raises(ValueError, match=f"model.fm.speaker=256: speaker vectors of the data have 512 numbers; {cure}"):
+        sources.check_speaker(source, fm=256, rm=256)
+    with pytest.raises(ValueError, match=f"model.rm.speaker=256: .*; {cure}"):
+        sources.check_speaker(source, fm=512, rm=256)
+    with pytest.raises(ValueError, match="model.fm.speaker=0: .*; set --config.model.fm.speaker=512$"):
+        sources.check_speaker(source, fm=0, rm=0)
+
+
+def test_a_refused_text_that_is_named_is_of_the_split(
+    cfg, write_tfds, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    features = {"audio": tfds.features.Tensor(shape=(None,), dtype=np.int16), "text": tfds.features.Text()}
+    texts = {3: "caf\u00e9", 297: "\u4f60\u597d"}  # of 300 clips the last ones validate and test
+    records = [{"audio": np.zeros(2000, np.int16), "text": texts.get(i, "words")} for i in range(300)]
+    path = write_tfds(tmp_path / "set", features, {"train": records}, sample_rate=22_050)
+    made = {"sample_rate": 22_050, "samples_per_token": 1024, "tokenizer": CharTokenizer(), "batch_size": 1}
+    with caplog.at_level("WARNING"):
+        pipeline.make_batches(cfg(str(path)), split="train", seed=0, shuffle=True, **made)
+    assert "1 of 294 clips" in caplog.text and "clip 'train-00000003': character '\u00e9'" in caplog.text
+    with pytest.raises(ValueError, match="1 of 3 clips of .*: clip 'train-00000297': character '[\u4f60\u597d]'"):
+        pipeline.make_eval_batches(cfg(str(path)), split="test", **made)

@@ -27,7 +27,7 @@ UNKNOWN_SIZES = (0, 0xFFFFFFFF, 0x7FFFFFFF, 0x7FFFF000, 0xFFFFF000)  # what a WA
 
 @dataclasses.dataclass(frozen=True)
 class Clip:
-    """A clip as it is stored: `samples` int16[W], `xvector` f32[256]; `loudness` LUFS as recorded, `limited` if the
+    """A clip as it is stored: `samples` int16[W], `xvector` f32[E]; `loudness` LUFS as recorded, `limited` if the
     peak kept it below the wanted loudness."""
 
     row: Row
@@ -178,21 +178,30 @@ def level(wav: np.ndarray, rate: int, target: float | None) -> tuple[np.ndarray,
     return wav * np.float32(min(gain, most)), measured, most < gain
 
 
+def load(row: Row, options: Options) -> tuple[np.ndarray, int, Row]:
+    """f32[W, C] recording of a row, its rate in Hz, and the row with what only the recording's record says.
+
+    Raises:
+      Rejected: see REASONS.
+    """
+    if options.layout != "tfds":
+        return *read(find(row.audio, options.folder, options.roots), options), row
+    from e2etts_jax.data.prepare import tfds_rows
+
+    wav, rate, row = tfds_rows.load(options.source.removeprefix("tfds:"), row)
+    row.text = clean_text(row.text, options.max_seconds * options.max_rate)
+    if not len(wav):
+        raise Rejected("empty", "no samples")
+    return wav, rate, row
+
+
 def process(row: Row, options: Options, rate: int, extractor: "speakers.Extractor | None") -> Clip:
     """The clip of a row at `rate` Hz; its recording is decoded once.
 
     Raises:
       Rejected: see REASONS.
     """
-    if options.layout == "tfds":
-        from e2etts_jax.data.prepare import tfds_rows
-
-        wav, source_rate, row = tfds_rows.load(options.source.removeprefix("tfds:"), row)
-        row.text = clean_text(row.text, options.max_seconds * options.max_rate)
-        if not len(wav):
-            raise Rejected("empty", "no samples")
-    else:
-        wav, source_rate = read(find(row.audio, options.folder, options.roots), options)
+    wav, source_rate, row = load(row, options)
     seconds = len(wav) / source_rate
     check_seconds(seconds, options)
     if options.sample_rate == 0 and source_rate != rate:

@@ -11,6 +11,7 @@ import numpy as np
 
 from e2etts_jax.data import index
 from e2etts_jax.data.prepare import buckets, figure
+from e2etts_jax.data.prepare import speaker as speakers
 from e2etts_jax.data.prepare.plan import NAME, Plan, describe, write_whole
 from e2etts_jax.data.prepare.rows import weight
 from e2etts_jax.data.prepare.shard import features, read_note
@@ -106,7 +107,7 @@ def _describe(plan: Plan, out: Path, splits: dict[str, Split], rate: int) -> Non
     info = tfds.core.DatasetInfo(
         builder=identity,
         description="Speech with texts, prepared by python -m e2etts_jax.prepare.",
-        features=features(plan.labels),
+        features=features(plan.labels, plan.speaker_dim),
         metadata=tfds.core.MetadataDict({"sample_rate": rate} | describe(plan)),
         disable_shuffling=True,
     )
@@ -161,10 +162,12 @@ def summarise(
             }
             for name, split in sorted(splits.items())
         },  # fmt: skip
+        "taken_to_validate": plan.taken,
         "speakers": len({c["speaker"] for c in clips} - {""}),
         "languages": sorted({c["language"] for c in clips} - {""}),
         "labels": plan.labels,
         "speaker_vectors": plan.options.speaker,
+        "speaker_dim": plan.speaker_dim,
         "peak_limited": sum(c["limited"] for c in clips),
         "characters_per_second": {q: round(float(np.quantile(paces, float(q))), 2) for q in ("0.01", "0.5", "0.99")},
         "longest_text": longest_text([c["text"] for c in clips]),
@@ -203,12 +206,14 @@ def _figure(out: Path, splits: dict[str, Split], rate: int, summary: dict[str, A
 def report(summary: dict[str, Any], out: Path, warn_above: float = 0.05) -> str:
     """What the command prints at the end."""
     lost = sum(summary["rejected"].values())
-    speed, splits = summary["characters_per_second"], summary["splits"]
+    speed, splits, dim = summary["characters_per_second"], summary["splits"], summary["speaker_dim"]
     lines = [
         f"{summary['kept']} clips kept, {lost} rejected; {summary['hours']:.2f} hours at {summary['sample_rate']} Hz, "
         f"{summary['speakers']} speakers",
         *(f"  {name}: {s['clips']} clips, {s['hours']:.2f} hours, {s['shards']} shards, {s['bytes'] / 1e6:.0f} MB"
           for name, s in splits.items()),
+        *([f"  validation was taken out of train, by a hash of the id: {summary['source']} names no such split"]
+          if summary["taken_to_validate"] else []),
         *(f"  rejected, {reason}: {count}" for reason, count in summary["rejected"].items()),
         f"  characters a second: median {speed['0.5']}, 1 % {speed['0.01']}, 99 % {speed['0.99']}; "
         f"longest text {summary['longest_text']} characters",
@@ -216,7 +221,8 @@ def report(summary: dict[str, Any], out: Path, warn_above: float = 0.05) -> str:
         *(f"    {k}: {tuple(b['bounds'])}  {100 * b['padding']:.1f} % padding" for k, b in summary["buckets"].items()),
         f"rejections: {out / 'rejected.jsonl'}   figure: {out / 'summary.png'}",
         f"train on it: --config.data.dataset={out} --config.data.max_text={summary['longest_text']} "
-        f"--config.data.buckets='{tuple(summary['suggested_buckets'])}'",
+        f"--config.data.buckets='{tuple(summary['suggested_buckets'])}'"
+        + "".join(f" --config.model.{m}.speaker={dim}" for m in ("fm", "rm") if dim != speakers.DIM),
     ]  # fmt: skip
     share = lost / (lost + summary["kept"])
     if share > warn_above:

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from e2etts_jax.data.prepare import manifest
-from e2etts_jax.data.prepare.rows import LAYOUTS, Row
+from e2etts_jax.data.prepare.rows import AUDIO, LAYOUTS, Row
 
-AUDIO = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".aif", ".au", ".w64", ".caf")
+PROBED = 1000  # lines of a filelist that are read to know which column is the speaker
 MANIFESTS = ("metadata.jsonl", "manifest.jsonl", "manifest.json", "metadata.tsv", "manifest.csv", "manifest.tsv")
 
 
@@ -22,12 +22,12 @@ def detect(source: Path) -> tuple[Path, str]:
     if not source.exists():
         raise FileNotFoundError(f"no source {source}; give a manifest, a folder of recordings, or tfds:NAME")
     if not source.is_dir():
-        return source, "manifest" if not _is_ljspeech(source) else "ljspeech"
+        return source, _of_file(source)
     for name in MANIFESTS:
         if (source / name).is_file():
             return source / name, "manifest"
     if (source / "metadata.csv").is_file():
-        return source / "metadata.csv", "ljspeech" if _is_ljspeech(source / "metadata.csv") else "manifest"
+        return source / "metadata.csv", _of_file(source / "metadata.csv")
     if (source / "txt").is_dir() and _vctk_audio(source):
         return source, "vctk"
     found = {name.endswith(".normalized.txt") for _, name in itertools.islice(_files(source), 10_000)
@@ -54,7 +54,7 @@ def locate(source: Path, layout: str) -> tuple[Path, str]:
         source = next(
             (source / n for n in (*MANIFESTS, "metadata.csv") if (source / n).is_file()), source / "metadata.jsonl"
         )
-    if layout in ("ljspeech", "manifest") and not source.is_file():
+    if layout in ("ljspeech", "manifest", "filelist") and not source.is_file():
         raise FileNotFoundError(f"no file {source} for --layout={layout}")
     if layout in ("libritts", "vctk", "folder") and not source.is_dir():
         raise ValueError(f"--layout={layout} needs a folder; {source} is a file")
@@ -63,26 +63,57 @@ def locate(source: Path, layout: str) -> tuple[Path, str]:
 
 def read(source: Path, layout: str) -> Iterator[Row]:
     """Rows of a source located by `locate`; paths are relative to its folder."""
-    return {"manifest": manifest.read, "ljspeech": ljspeech, "libritts": libritts, "vctk": vctk, "folder": folder}[
-        layout
-    ](source)
+    readers = {"manifest": manifest.read, "filelist": filelist, "ljspeech": ljspeech, "libritts": libritts,
+               "vctk": vctk, "folder": folder}  # fmt: skip
+    return readers[layout](source)
+
+
+def _piped(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """Number and fields of the lines `a|b|...` that are not empty."""
+    manifest.check_utf8(path)
+    with path.open(encoding="utf-8-sig") as file:
+        for number, line in enumerate(file, start=1):
+            if line.strip():
+                yield number, line.rstrip("\r\n").split("|")
+
+
+def filelist(path: Path) -> Iterator[Row]:
+    """`path|text` or, as VITS has it, `path|speaker|text` a line; also `path|text|speaker` and `path|text|normalised`.
+
+    Paths are relative to the list's folder.
+    """
+    three = [fields for _, fields in itertools.islice(_piped(path), PROBED) if len(fields) == 3]
+    speaker = _speaker_column(three)
+    for number, fields in _piped(path):
+        audio, *rest = (field.strip() for field in fields)
+        if len(rest) not in (1, 2) or not audio:
+            yield Row(f"line {number}", path.name, "", problem=("bad row", "not path|text or path|speaker|text"))
+            continue
+        said = rest.pop(speaker) if speaker is not None and len(rest) == 2 else ""
+        yield Row(os.path.splitext(audio)[0], audio, rest[-1] or rest[0], said)
+
+
+def _speaker_column(rows: list[list[str]]) -> int | None:
+    """Which of the two columns after the path says who speaks: what has no spaces, or comes again and again."""
+    if 2 * sum(text.casefold() == other.casefold() for _, text, other in rows) >= len(rows):
+        return None  # a text and how it is read
+    for place in (0, 1):
+        values = [fields[1 + place].strip() for fields in rows]
+        if not any(" " in value for value in values) or 2 * len(set(values)) <= len(values):
+            return place
+    return None
 
 
 def ljspeech(path: Path) -> Iterator[Row]:
     """`id|text|normalised text` a line in metadata.csv, recordings in wavs/; the normalised text where there is one."""
-    manifest.check_utf8(path)
-    with path.open(encoding="utf-8-sig") as file:
-        for number, line in enumerate(file, start=1):
-            fields = line.rstrip("\r\n").split("|")
-            if not line.strip():
-                continue
-            name = fields[0].strip()
-            if len(fields) < 2 or not name:
-                yield Row(f"line {number}", path.name, "", problem=("bad row", "not id|text"))
-                continue
-            audio = name if name.lower().endswith(AUDIO) else f"wavs/{name}.wav"
-            text = fields[2] if len(fields) > 2 and fields[2].strip() else fields[1]
-            yield Row(os.path.splitext(name)[0] if audio == name else name, audio, text)
+    for number, fields in _piped(path):
+        name = fields[0].strip()
+        if len(fields) < 2 or not name:
+            yield Row(f"line {number}", path.name, "", problem=("bad row", "not id|text"))
+            continue
+        audio = name if name.lower().endswith(AUDIO) else f"wavs/{name}.wav"
+        text = fields[2] if len(fields) > 2 and fields[2].strip() else fields[1]
+        yield Row(os.path.splitext(name)[0] if audio == name else name, audio, text)
 
 
 def libritts(root: Path) -> Iterator[Row]:
@@ -142,11 +173,12 @@ def _vctk_audio(root: Path) -> list[Path]:
     return [root / n for n in ("wav48_silence_trimmed", "wav48", "wav24", "wav22", "wav16") if (root / n).is_dir()]
 
 
-def _is_ljspeech(path: Path) -> bool:
-    """Lines `id|text`, without a line that names the columns."""
+def _of_file(path: Path) -> str:
+    """The layout of a file: lines `path|...` or `id|...` without one that names the columns, else a manifest."""
     if path.suffix.lower() not in (".csv", ".txt"):
-        return False
-    with path.open("rb") as file:
-        first = file.readline(100_000).decode(errors="replace").strip("\ufeff\r\n")
-    names = {name.strip() for name in first.split("|")}
-    return "|" in first and not names & set(manifest.AUDIO)
+        return "manifest"
+    fields = manifest.first_line(path).split("|")
+    first = fields[0].strip()
+    if len(fields) < 2 or {name.strip() for name in fields} & set(manifest.AUDIO):
+        return "manifest"
+    return "filelist" if first.lower().endswith(AUDIO) or os.path.isfile(path.parent / first) else "ljspeech"

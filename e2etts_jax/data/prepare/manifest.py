@@ -1,12 +1,15 @@
 """Rows of a JSONL or CSV manifest."""
 
+import codecs
+import collections
 import csv
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from e2etts_jax.data.prepare.rows import AUDIO as SUFFIXES
 from e2etts_jax.data.prepare.rows import Row
 
 # The names that other projects give the columns; the first one found counts.
@@ -19,14 +22,15 @@ SPLIT = ("split", "subset")
 
 
 def read(path: Path) -> Iterator[Row]:
-    """Rows of the manifest `path`: .csv, .tsv, or JSON objects one a line.
+    """Rows of the manifest `path`: JSON objects one a line, or a table whose first line names the columns.
 
     Raises:
-      ValueError: not UTF-8, no column with audio or text, or no row.
+      ValueError: not UTF-8, no column with audio or text, a column named twice, or no row.
     """
     check_utf8(path)
-    pairs = _csv(path) if path.suffix.lower() in (".csv", ".tsv") else _jsonl(path)
-    seen, usable, last = False, False, {}
+    is_json = path.suffix.lower() in (".jsonl", ".json") or first_line(path).startswith("{")
+    pairs = _jsonl(path) if is_json else _csv(path)
+    seen, usable, last = False, not is_json, {}  # a table has said its columns
     for number, fields in pairs:
         seen = True
         if isinstance(fields, dict):
@@ -53,10 +57,19 @@ def check_utf8(path: Path) -> None:
             try:
                 line.decode()
             except UnicodeDecodeError as error:
+                wide = number == 1 and line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
                 raise ValueError(
                     f"{path} is not UTF-8 (byte 0x{line[error.start]:02x} in line {number}); "
-                    f"convert it: iconv -f latin1 -t utf-8 {path.name} > utf8{path.suffix}"
+                    f"convert it: iconv -f {'utf-16' if wide else 'latin1'} -t utf-8 {path.name} > utf8{path.suffix}"
                 ) from None
+
+
+def first_line(path: Path) -> str:
+    """The first line with something in it, '' if there is none."""
+    with path.open("rb") as file:
+        lines = (file.readline(100_000) for _ in range(1000))
+        found = next((line for line in lines if line.strip(codecs.BOM_UTF8 + b" \t\r\n")), b"")
+    return found.decode(errors="replace").strip("\ufeff \r\n")
 
 
 def _jsonl(path: Path) -> Iterator[tuple[int, dict | str]]:
@@ -72,41 +85,116 @@ def _jsonl(path: Path) -> Iterator[tuple[int, dict | str]]:
             yield number, fields if isinstance(fields, dict) else f"a {type(fields).__name__}, not an object"
 
 
+class _Lines:
+    """The lines of a file, some of which may be given back to be read again.
+
+    Attributes:
+      number: of the line that was given last.
+    """
+
+    def __init__(self, file: Iterable[str]) -> None:
+        self._file, self.number = iter(file), 0
+        self._back: collections.deque[str] = collections.deque()
+
+    def __iter__(self) -> "_Lines":
+        return self
+
+    def __next__(self) -> str:
+        line = self._back.popleft() if self._back else next(self._file)
+        self.number += 1
+        return line
+
+    def give_back(self, lines: Sequence[str]) -> None:
+        self._back.extendleft(reversed(lines))
+        self.number -= len(lines)
+
+
 def _csv(path: Path) -> Iterator[tuple[int, dict | str]]:
     with path.open(encoding="utf-8-sig", newline="") as file:
-        first = file.readline()
-        file.seek(0)
-        delimiter = max(",;\t|", key=first.count)
-        # in a table of tabs a quote is a quote; elsewhere it may hold delimiters and line ends, but no rows
-        plain = delimiter in "\t|"
-        reader = csv.reader(
-            file, delimiter=delimiter, quoting=csv.QUOTE_NONE if plain else csv.QUOTE_MINIMAL, strict=True
-        )
-        names: list[str] | None = None
-        while True:
-            line = reader.line_num + 1
-            try:
-                values = next(reader)
-            except StopIteration:
-                return
-            except csv.Error as error:
-                yield line, f"not CSV up to line {reader.line_num}: {error}; is a quote not closed?"
+        lines = _Lines(file)
+        names, delimiter = _header(path, lines)
+        audio = next((names.index(name) for name in AUDIO if name in names), 0)
+        for line in lines:
+            if not line.strip(" \r\n"):
                 continue
-            if not values:
-                continue
-            if names is None:
-                names = [name.strip() for name in values]
-                if not (set(names) & set(AUDIO) and set(names) & set(TEXT)):
-                    raise ValueError(
-                        f"manifest {path} needs a first line with columns 'audio' and 'text'; it has "
-                        f"{', '.join(map(repr, names))[:200]}"
-                    )
-            elif any(part.count(delimiter) >= len(names) - 1 for value in values for part in value.splitlines()[1:]):
-                yield line, f"a quote that opens here closes in line {reader.line_num}, over other rows"
-            elif len(values) != len(names):
-                yield reader.line_num, f"{len(values)} fields instead of {len(names)}"
+            number, values = lines.number, line.rstrip("\r\n").split(delimiter)
+            if '"' in line:
+                found = _quoted(line, lines, delimiter, len(names), audio)
+                literal = delimiter in "\t|"  # in a table of tabs or bars a quote may also be a quote
+                if isinstance(found, list) and (len(found) == len(names) or not literal):
+                    values = found
+                elif isinstance(found, str) and not literal:
+                    yield number, found
+                    continue
+            if len(values) != len(names):
+                yield number, f"{len(values)} fields instead of {len(names)}"
             else:
-                yield reader.line_num, dict(zip(names, values, strict=True))
+                yield number, dict(zip(names, values, strict=True))
+
+
+def _header(path: Path, lines: _Lines) -> tuple[list[str], str]:
+    """The names of the columns, and what stands between them."""
+    first = next((line for line in lines if line.strip()), "")
+    said = first.strip().removeprefix("sep=")  # Excel says it in a line of its own
+    if said != first.strip() and len(said) == 1:
+        first = next((line for line in lines if line.strip()), "")
+    delimiter = max(",;\t|", key=first.count)
+    names = [name.strip().strip("\ufeff") for name in next(csv.reader([first], delimiter=delimiter), [])]
+    if names and not (set(names) & set(AUDIO) and set(names) & set(TEXT)):
+        raise ValueError(
+            f"manifest {path} needs a first line with columns 'audio' and 'text'; it has "
+            f"{', '.join(map(repr, names))[:200]}"
+        )
+    twice = [name for name in names if name and names.count(name) > 1]
+    if twice:
+        raise ValueError(f"manifest {path} has {names.count(twice[0])} columns named {twice[0]!r}; rename one of them")
+    return names, delimiter
+
+
+def _quoted(line: str, lines: _Lines, delimiter: str, width: int, audio: int) -> list[str] | str:
+    """The fields of a row that begins with `line` and has quotes, or what is wrong with them.
+
+    A quote may hold delimiters and line ends, but no other rows; then only `line` is lost.
+
+    Args:
+      lines: those that follow.
+      width: fields of a row, the one numbered `audio` is the path of a recording.
+    """
+    taken = [line]
+
+    def more() -> Iterator[str]:
+        yield line
+        for following in lines:
+            taken.append(following)
+            yield following
+
+    try:
+        values, wrong = next(csv.reader(more(), delimiter=delimiter, strict=True)), ""
+    except csv.Error as error:
+        values, wrong = [], f"{error}; is a quote not closed?"
+    if len(taken) > 1 and not wrong:
+        end = os.path.splitext(values[audio].strip().lower())[1] if len(values) == width else ""
+        rows = [part for part in taken if _is_row(part.rstrip("\r\n").split(delimiter), width, audio, end)]
+        if len(values) != width:
+            wrong = f"{len(values)} fields instead of {width}"
+        elif len(rows) > 1:
+            wrong = "it would hold other rows; is a quote not closed?"
+    if not wrong:
+        return values
+    last = lines.number
+    lines.give_back(taken[1:])
+    return f"no row, read up to line {last}: {wrong}"
+
+
+def _is_row(pieces: list[str], width: int, audio: int, end: str) -> bool:
+    """Could a line be a row of its own? It has the fields, and a recording among them where one should be.
+
+    `end` is that of the file's name in the row that holds the line; without one every name could be a recording's.
+    """
+    if len(pieces) < width:
+        return False
+    places = {pieces[audio], pieces[audio - width]}  # commas in the text before it or after it
+    return not end or any(piece.strip(' "').lower().endswith((end, *SUFFIXES)) for piece in places)
 
 
 def _pick(fields: dict[str, Any], names: tuple[str, ...]) -> str | None:

@@ -4,6 +4,8 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+RATES = (4000, 192_000)  # Hz: least and most of what is stored
+
 
 @dataclasses.dataclass(frozen=True)
 class Options:
@@ -34,8 +36,8 @@ class Options:
     splits: tuple[tuple[str, float], ...] = (("validation", 0.01), ("test", 0.01))
 
     def __post_init__(self) -> None:
-        if self.sample_rate and not 4000 <= self.sample_rate <= 192_000:
-            raise ValueError(f"--sample_rate={self.sample_rate} must be 0 or 4000..192000 Hz")
+        if self.sample_rate and not RATES[0] <= self.sample_rate <= RATES[1]:
+            raise ValueError(f"--sample_rate={self.sample_rate} must be 0 (as recorded) or {RATES[0]}..{RATES[1]} Hz")
         if not 0 < self.min_seconds < self.max_seconds:
             raise ValueError(f"--min_seconds={self.min_seconds} must be above 0 and below {self.max_seconds}")
         if not 0 <= self.min_rate < self.max_rate:

@@ -7,10 +7,12 @@ import json
 import os
 import re
 import secrets
+import shutil
 from pathlib import Path
 from typing import Any
 
-from e2etts_jax.data.prepare import layouts
+from e2etts_jax.data import catalog
+from e2etts_jax.data.prepare import layouts, speaker
 from e2etts_jax.data.prepare.options import Options
 from e2etts_jax.data.prepare.rows import Row, sift
 
@@ -20,6 +22,7 @@ MAX_CLIPS = 500  # a shard: about 256 MB at 24 kHz and 10 s a clip
 MIN_CLIPS = 25
 SHARDS = 64  # a small corpus is cut into about so many, so that every core has work and a kill loses little
 MAX_CLASSES = 64
+PART = ".prepare.{}.part"  # a plan that is being written
 RESERVED = ("audio", "text", "key", "speaker", "language", "xvector", "split")
 
 
@@ -48,6 +51,9 @@ class Plan:
       shards: all of them.
       clips: planned ones.
       digest: of the options and every row; a shard of another digest does not belong to the plan.
+      speaker_dim: numbers of a speaker vector.
+      speaker_model: SHA-256 of the model that makes them, '' for one that comes with a package.
+      taken: clips that were taken out of the source's training split to validate on.
     """
 
     options: Options
@@ -55,13 +61,24 @@ class Plan:
     shards: list[Shard]
     clips: int
     digest: str
+    speaker_dim: int = speaker.DIM
+    speaker_model: str = ""
+    taken: int = 0
 
     @classmethod
     def read(cls, out: Path) -> "Plan":
         """The plan that `make` wrote into `out`."""
         stored = json.loads((out / "prepare" / "plan.json").read_text())
-        return cls(Options.from_json(stored["options"]), stored["labels"], [Shard(*s) for s in stored["shards"]],
-                   stored["clips"], stored["digest"])  # fmt: skip
+        del stored["version"]
+        options, shards = Options.from_json(stored.pop("options")), [Shard(*s) for s in stored.pop("shards")]
+        return cls(options=options, shards=shards, **stored)
+
+    def to_json(self) -> str:
+        """What `read` reads."""
+        shards = [list(dataclasses.astuple(shard)) for shard in self.shards]
+        stored = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        changed = {"version": VERSION, "options": self.options.to_json(), "shards": shards}
+        return json.dumps(stored | changed, indent=1) + "\n"
 
     def rows(self, out: Path, shard: Shard) -> list[Row]:
         """The rows of a shard."""
@@ -72,12 +89,56 @@ class Plan:
 def make(options: Options, out: Path) -> Plan:
     """Reads the source and writes the plan into `out`, or finds there the plan it would write.
 
+    Any number of processes and machines may do so at once: one of them is first, for the others the plan is begun.
+
     Raises:
       ValueError: the source has no usable row, or `out` belongs to another source, other options or another version.
     """
-    is_tfds = options.layout == "tfds"
+    plan, files = _planned(options)
+    if not _is_begun(plan, out):
+        _begin(plan, files, out)
+    for left in out.glob(PART.format("*")):  # of a process that was killed, or that sees now that it isn't the first
+        shutil.rmtree(left, ignore_errors=True)
+    return plan
+
+
+def _planned(options: Options) -> tuple[Plan, dict[str, str]]:
+    """The plan, and the files that say which row goes where."""
+    rows, rejected, labels = _rows(options)
+    named = {row.split for row in rows} - {""}
+    splits = assign_splits(rows, dict(options.splits))
+    taken = len(splits.get("validation", ())) if named and "validation" not in named else 0
+    digest = hashlib.sha256(json.dumps([VERSION, options.to_json(), labels], sort_keys=True).encode())
+    shards, files = [], {}
+    for split, members in sorted(splits.items()):
+        size = min(MAX_CLIPS, max(MIN_CLIPS, -(-len(members) // SHARDS)))
+        count = -(-len(members) // size)
+        for k in range(count):
+            part = members[k * len(members) // count : (k + 1) * len(members) // count]
+            shard = Shard(split, k, count, len(part))
+            text = "".join(json.dumps(dataclasses.asdict(row)) + "\n" for row in part)
+            digest.update(text.encode())
+            shards.append(shard)
+            files[f"{shard.file}.rows.jsonl"] = text
+    files["rejected.jsonl"] = "".join(json.dumps(r) + "\n" for r in rejected)
+    digest.update(files["rejected.jsonl"].encode())
+    plan = Plan(
+        options,
+        labels,
+        shards,
+        len(rows),
+        digest.hexdigest(),
+        speaker_dim=speaker.width(options.speaker),
+        speaker_model=speaker.fingerprint(options.speaker),
+        taken=taken,
+    )
+    return plan, files
+
+
+def _rows(options: Options) -> tuple[list[Row], list[dict[str, Any]], dict[str, list[str]]]:
+    """Usable rows, the rejections of the others, and the classes of every label."""
     limit = options.max_seconds * options.max_rate
-    if is_tfds:
+    if options.layout == "tfds":
         from e2etts_jax.data.prepare import tfds_rows
 
         name = options.source.removeprefix("tfds:")
@@ -88,44 +149,44 @@ def make(options: Options, out: Path) -> Plan:
         labels = label_columns(rows)
     for row in rows:
         row.labels = {name: value.strip() for name, value in row.labels.items() if name in labels}
-    splits = assign_splits(rows, dict(options.splits))
-    digest = hashlib.sha256(json.dumps([VERSION, options.to_json(), labels], sort_keys=True).encode())
-    shards, parts = [], []
-    for split, members in sorted(splits.items()):
-        size = min(MAX_CLIPS, max(MIN_CLIPS, -(-len(members) // SHARDS)))
-        count = -(-len(members) // size)
-        for k in range(count):
-            part = members[k * len(members) // count : (k + 1) * len(members) // count]
-            shards.append(Shard(split, k, count, len(part)))
-            parts.append("".join(json.dumps(dataclasses.asdict(row)) + "\n" for row in part))
-            digest.update(parts[-1].encode())
-    refused = "".join(json.dumps(r) + "\n" for r in rejected)
-    digest.update(refused.encode())
-    plan = Plan(options, labels, shards, len(rows), digest.hexdigest())
-    if _is_begun(plan, out):
-        return plan
-    folder = out / "prepare"
-    folder.mkdir(parents=True, exist_ok=True)
-    for shard, text in zip(shards, parts, strict=True):
-        write_whole(folder / f"{shard.file}.rows.jsonl", text, sync=False)
-    write_whole(folder / "rejected.jsonl", refused)
-    os.sync()  # once for tens of thousands of files; plan.json says that they are all there
-    stored = {"version": VERSION, "options": options.to_json(), "labels": labels, "clips": len(rows),
-              "digest": plan.digest, "shards": [list(dataclasses.astuple(s)) for s in shards]}  # fmt: skip
-    write_whole(folder / "plan.json", json.dumps(stored, indent=1) + "\n")
-    return plan
+    return rows, rejected, labels
+
+
+def _begin(plan: Plan, files: dict[str, str], out: Path) -> None:
+    """Writes the plan's folder under another name and moves it into place: all of it or nothing, and the first wins.
+
+    Raises:
+      OSError: it can't be written.
+      ValueError: another process was first, with another plan.
+    """
+    part = out / PART.format(secrets.token_hex(8))
+    try:
+        part.mkdir(parents=True)
+        for name, text in (files | {"plan.json": plan.to_json()}).items():
+            (part / name).write_text(text)
+        os.sync()  # once for tens of thousands of files
+        part.replace(out / "prepare")
+    except OSError:  # also where the first one has swept up our part
+        if not _is_begun(plan, out):
+            raise
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
 
 
 def _is_begun(plan: Plan, out: Path) -> bool:
     """Does `out` hold this plan already? False if it is new or empty; refuses a folder that holds anything else."""
-    path = out / "prepare" / "plan.json"
-    if not path.exists():
-        other = sorted(p.name for p in out.iterdir() if p.name != "prepare") if out.is_dir() else []
+    folder, cure = out / "prepare", "give another --out, or remove that folder to prepare it anew"
+    # Looked at first: another process may begin right now, and whatever is there comes into being after its plan.
+    other = sorted(p.name for p in out.iterdir() if not p.match(PART.format("*"))) if out.is_dir() else []
+    filled = folder.is_dir() and any(folder.iterdir())
+    if not (folder / "plan.json").exists():
+        if filled:
+            raise ValueError(f"{folder} holds no plan, a run of an earlier version was killed; {cure}")
+        other = [name for name in other if name != folder.name]
         if other or (out.exists() and not out.is_dir()):
             raise ValueError(f"{out} holds other files ({', '.join(other[:3])}); give --out a new or empty folder")
         return False
-    stored = json.loads(path.read_text())
-    cure = "give another --out, or remove that folder to prepare it anew"
+    stored = json.loads((folder / "plan.json").read_text())
     if stored["version"] != VERSION:
         raise ValueError(f"{out} was prepared by version {stored['version']} of this command, not {VERSION}; {cure}")
     now = plan.options.to_json()
@@ -134,6 +195,8 @@ def _is_begun(plan: Plan, out: Path) -> bool:
     ]
     if differ:
         raise ValueError(f"{out} was prepared with other options: {'; '.join(differ)}; {cure}")
+    if stored.get("speaker_model", plan.speaker_model) != plan.speaker_model:
+        raise ValueError(f"the model {plan.options.speaker} has changed since {out} was begun; {cure}")
     if stored["digest"] != plan.digest:
         raise ValueError(
             f"{plan.options.source} has changed since {out} was begun ({stored['clips']} usable rows then, "
@@ -176,24 +239,34 @@ def _is_number(value: str) -> bool:
 def assign_splits(rows: list[Row], shares: dict[str, float]) -> dict[str, list[Row]]:
     """Rows by split: the source's own splits, or else the given shares, chosen by a hash of the id.
 
-    A split with a share above 0 gets a clip at least; with fewer than two clips for each all are for training.
+    A split with a share above 0 gets a clip at least; with fewer than two clips for each all are for training. Where
+    the source names splits, but none to validate on, the share of `validation` is taken out of what it trains on.
     """
-    found = collections.defaultdict(list)
-    if any(row.split for row in rows):
-        for row in rows:
-            row.split = re.sub(r"[^A-Za-z0-9_]+", "_", row.split.strip()) or "train"
-            found[row.split].append(row)
-        return dict(found)
-    order = sorted(rows, key=lambda row: hashlib.sha256(row.key.encode()).digest())
-    start, held = 0, {}
-    for name, share in shares.items() if len(rows) >= 2 * (len(shares) + 1) else ():
-        stop = start + -int(-len(rows) * share // 1)
-        held.update({row.key: name for row in order[start:stop]})
-        start = stop
+    named = any(row.split for row in rows)
     for row in rows:
-        row.split = held.get(row.key, "train")
+        row.split = re.sub(r"[^A-Za-z0-9_]+", "_", row.split.strip()) or "train"
+    there = sorted({row.split for row in rows})
+    train = catalog.stored_as("train", there)
+    if named:  # a source that is all for training is divided by the trainer
+        wanted = set(there) > set(train) and not catalog.stored_as("validation", there)
+        shares = {name: share for name, share in shares.items() if name == "validation"} if wanted else {}
+    _hold_out([row for row in rows if row.split in train], shares)
+    found = collections.defaultdict(list)
+    for row in rows:
         found[row.split].append(row)
     return dict(found)
+
+
+def _hold_out(rows: list[Row], shares: dict[str, float]) -> None:
+    """Gives the first rows in the order of the hashes of their ids to the splits `shares`."""
+    if len(rows) < 2 * (len(shares) + 1):
+        return
+    order, start = sorted(rows, key=lambda row: hashlib.sha256(row.key.encode()).digest()), 0
+    for name, share in shares.items():
+        stop = start + -int(-len(rows) * share // 1)
+        for row in order[start:stop]:
+            row.split = name
+        start = stop
 
 
 def write_whole(path: Path, content: str | bytes, sync: bool = True) -> None:

@@ -5,7 +5,8 @@ import unicodedata
 from collections.abc import Iterable
 from typing import Any
 
-LAYOUTS = ("manifest", "ljspeech", "libritts", "vctk", "folder", "tfds")
+LAYOUTS = ("manifest", "filelist", "ljspeech", "libritts", "vctk", "folder", "tfds")
+AUDIO = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".aif", ".au", ".w64", ".caf")  # ends of file names
 MAX_KEY = 512
 
 # Every reason a clip can be rejected for, with what it means; rejected.jsonl says the particulars.

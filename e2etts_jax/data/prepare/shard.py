@@ -13,7 +13,7 @@ import numpy as np
 
 from e2etts_jax.data.prepare import clip as clips
 from e2etts_jax.data.prepare import speaker as speakers
-from e2etts_jax.data.prepare.options import Options
+from e2etts_jax.data.prepare.options import RATES, Options
 from e2etts_jax.data.prepare.plan import Plan, Shard, write_whole
 from e2etts_jax.data.prepare.rows import Rejected, rejection
 
@@ -43,8 +43,8 @@ def read_note(out: Path, shard: Shard, digest: str) -> dict[str, Any] | None:
     return note if whole else None
 
 
-def features(labels: dict[str, list[str]]) -> Any:
-    """The TFDS features of a record; a label that a clip lacks is -1."""
+def features(labels: dict[str, list[str]], speaker_dim: int) -> Any:
+    """The TFDS features of a record; a label that a clip lacks is -1, `speaker_dim` numbers make a speaker vector."""
     import tensorflow_datasets as tfds
 
     text = tfds.features.Text
@@ -55,17 +55,17 @@ def features(labels: dict[str, list[str]]) -> Any:
             "key": text(),
             "speaker": text(),
             "language": text(),
-            "xvector": tfds.features.Tensor(shape=(speakers.DIM,), dtype=np.float32, encoding="bytes"),
+            "xvector": tfds.features.Tensor(shape=(speaker_dim,), dtype=np.float32, encoding="bytes"),
         }
         | {name: tfds.features.ClassLabel(names=names) for name, names in labels.items()}
     )
 
 
-def serializer(labels: dict[str, list[str]]) -> Callable[[dict[str, Any]], bytes]:
+def serializer(labels: dict[str, list[str]], speaker_dim: int) -> Callable[[dict[str, Any]], bytes]:
     """From a record to the bytes that TFDS reads; equal records give equal bytes."""
     from tensorflow_datasets.core import example_serializer
 
-    spec = features(labels)
+    spec = features(labels, speaker_dim)
     examples = example_serializer.ExampleSerializer(spec.get_serialized_info())
 
     def serialize(record: dict[str, Any]) -> bytes:
@@ -79,20 +79,22 @@ def rate_of(options: Options, out: Path, plan: Plan) -> int:
     """Hz of the stored audio: the one asked for, or that of the first recording that can be read.
 
     Raises:
-      ValueError: none can be read.
+      ValueError: none can be read, or it is no rate of speech.
     """
     if options.sample_rate:
         return options.sample_rate
     for shard in plan.shards:
         for row in plan.rows(out, shard):
             try:
-                if options.layout == "tfds":
-                    from e2etts_jax.data.prepare import tfds_rows
-
-                    return tfds_rows.load(options.source.removeprefix("tfds:"), row)[1]
-                return clips.read(clips.find(row.audio, options.folder, options.roots), options)[1]
+                rate = clips.load(row, options)[1]
             except Rejected:
                 continue
+            if not RATES[0] <= rate <= RATES[1]:
+                raise ValueError(
+                    f"--sample_rate=0: {row.audio}, the first, is at {rate} Hz, not {RATES[0]}..{RATES[1]}; "
+                    "say which rate to store, as in --sample_rate=24000"
+                )
+            return rate
     raise ValueError(f"--sample_rate=0: no recording of {options.source} can be read, so none tells the rate")
 
 
@@ -115,7 +117,7 @@ def write_shard(out: Path, number: int, skip: Collection[int] = (), on_clip: Cal
 
     plan = _plan(out)
     shard, options = plan.shards[number], plan.options
-    rows, rate, serialize = plan.rows(out, shard), _rate(out, plan.digest), serializer(plan.labels)
+    rows, rate, serialize = plan.rows(out, shard), _rate(out, plan.digest), serializer(plan.labels, plan.speaker_dim)
     extractor = speakers.cached(options.speaker)
     kept, rejected = [], []
     part = out / "prepare" / f".{shard.file}.{secrets.token_hex(4)}.part"

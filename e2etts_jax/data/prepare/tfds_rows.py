@@ -1,115 +1,85 @@
 """Rows and recordings of a prepared TFDS speech set."""
 
 import functools
-import os
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from e2etts_jax.data import catalog
 from e2etts_jax.data.prepare.rows import Rejected, Row
 
-AUDIO, TEXT = ("audio", "speech"), ("text_normalized", "text", "transcript", "sentence")
-SPEAKER, LANGUAGE = ("speaker_id", "speaker", "client_id"), ("language", "locale")
+FULL_SCALES = (2.0**15, 2.0**23, 2.0**31)  # of what a set stores in integers wider than its samples
+PROBED = 64  # clips of a split that are heard to know which
+
+
+class _Set(NamedTuple):
+    """A set, the Hz of its audio, and its records by split."""
+
+    opened: catalog.Opened
+    rate: int
+    records: dict[str, Any]
 
 
 @functools.lru_cache(maxsize=2)
-def _open(name: str) -> tuple[Any, dict[str, Any]]:
-    """Builder and data source by split of `NAME`, a registered name or the folder of a prepared set."""
-    import tensorflow_datasets as tfds
-
-    from e2etts_jax.data import catalog
-    from e2etts_jax.data.tfds_audio import allow_audio_without_tensorflow
-
-    allow_audio_without_tensorflow()
+def _open(name: str) -> _Set:
+    """The set `name`, a registered name or the folder of a prepared one."""
     try:
-        if _is_folder(name):
-            builder = tfds.builder_from_directory(os.path.expanduser(name))
-        else:
-            builder = tfds.builder(name, data_dir=str(catalog.data_dir()), file_format="array_record")
-        return builder, {split: builder.as_data_source(split) for split in builder.info.splits}
-    except (tfds.core.registered.DatasetNotFoundError, AssertionError, NotImplementedError) as error:
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ValueError(
-            f"cannot open tfds:{name}: {first}; it must be prepared with file_format=array_record"
-        ) from error
-
-
-def _is_folder(name: str) -> bool:
-    from pathlib import Path
-
-    return (Path(name).expanduser() / "dataset_info.json").is_file()
-
-
-def _feature(features: Any, names: tuple[str, ...]) -> str | None:
-    return next((name for name in names if name in features), None)
+        opened = catalog.open_tfds(name, str(catalog.data_dir()))
+        return _Set(opened, opened.rate, {split: opened.records(split) for split in opened.builder.info.splits})
+    except ValueError as error:
+        raise ValueError(f"cannot open tfds:{name}: {error}") from error
 
 
 def read(name: str) -> Iterator[Row]:
     """A row for every record; ids are `split-number`, and texts are read with the audio, once.
 
     Raises:
-      ValueError: no such set, not prepared as ArrayRecord, or without audio and text.
+      ValueError: no such set, not prepared as ArrayRecord, without audio and text, or without a sample rate.
     """
-    builder, splits = _open(name)
-    features = builder.info.features
-    if not _feature(features, AUDIO) or not _feature(features, TEXT):
-        raise ValueError(f"tfds:{name} has no audio and text, only {', '.join(features)}")
-    if not splits:
-        how = f"tfds.builder({name!r}, file_format='array_record').download_and_prepare()"
-        raise ValueError(f"tfds:{name} is not prepared; run {how}")
-    for split, records in splits.items():
+    for split, records in _open(name).records.items():
         for i in range(len(records)):
             yield Row(f"{split}-{i:08d}", f"{split}#{i}", "", split=split)
 
 
 def label_names(name: str) -> dict[str, list[str]]:
     """The classes of every label besides the speaker."""
-    import tensorflow_datasets as tfds
+    return _open(name).opened.classes
 
-    builder, _ = _open(name)
-    return {
-        field: list(feature.names)
-        for field, feature in builder.info.features.items()
-        if isinstance(feature, tfds.features.ClassLabel) and field not in SPEAKER + LANGUAGE
-    }
+
+@functools.lru_cache(maxsize=2)
+def full_scale(name: str) -> float:
+    """What the samples of a set are divided by: one number for all its clips, so that a quiet one stays quiet.
+
+    Integers are of their own width, or of 16, 24 or 32 bits in a wider one (TFDS keeps what a file held in an int64):
+    of the least that the loudest of some clips from all over the set fits in.
+    """
+    stored, peak = _open(name), 0.0
+    for records in stored.records.values():
+        for i in range(0, len(records), max(1, len(records) // PROBED)):
+            wav = np.asarray(records[i][stored.opened.fields.audio])
+            if wav.dtype.kind not in "iu":
+                return 1.0
+            if wav.dtype.itemsize <= 2:
+                return float(np.iinfo(wav.dtype).max) + 1
+            peak = max(peak, float(np.abs(wav.astype(np.float64)).max(initial=0)))
+    return next((scale for scale in FULL_SCALES if peak <= scale), FULL_SCALES[-1])
 
 
 def load(name: str, row: Row) -> tuple[np.ndarray, int, Row]:
-    """f32[W, 1] recording of a row, its rate in Hz, and the row with text, speaker, language and labels.
+    """f32[W, C] recording of a row, its rate in Hz, and the row with text, speaker, language and labels.
 
     Raises:
       Rejected: no text.
-      ValueError: the set does not say its sample rate.
     """
-    builder, splits = _open(name)
-    features = builder.info.features
+    opened, rate, records = _open(name)
     split, _, number = row.audio.partition("#")
-    record = splits[split][int(number)]
-    audio, text = _feature(features, AUDIO), _feature(features, TEXT)
-    assert audio and text
-    rate = getattr(features[audio], "sample_rate", None) or (builder.info.metadata or {}).get("sample_rate")
-    if not rate:
-        raise ValueError(f"tfds:{name} does not say its sample rate")
-    wav = np.asarray(record[audio])
-    if wav.dtype.kind in "iu":  # TFDS stores what the file held, mostly 16 bits in an int64
-        wide = wav.size and np.abs(wav).max() > 32768
-        wav = wav.astype(np.float32) / (2.0**31 if wide else 32768)
-    string = functools.partial(_string, features, record)
-    row = Row(row.key, row.audio, string(text), string(_feature(features, SPEAKER)),
-              string(_feature(features, LANGUAGE)), row.split)  # fmt: skip
-    row.labels = {field: string(field) for field in label_names(name)}
+    record, fields = records[split][int(number)], opened.fields
+    said = functools.partial(opened.said, record)
+    row = Row(row.key, row.audio, said(fields.text), said(fields.speaker), said(fields.language), row.split)
+    row.labels = {field: said(field) for field in opened.classes}
     if not row.text:
         raise Rejected("text empty", "the record has no text")
-    return wav.astype(np.float32).reshape(len(wav), wav.shape[1] if wav.ndim > 1 else 1), int(rate), row
-
-
-def _string(features: Any, record: dict[str, Any], name: str | None) -> str:
-    if name is None:
-        return ""
-    value = record[name]
-    if isinstance(value, bytes):
-        return value.decode(errors="replace")
-    if hasattr(features[name], "int2str"):
-        return features[name].int2str(int(value)) if value >= 0 else ""
-    return str(value)
+    wav = np.asarray(record[fields.audio])
+    wav = (wav / full_scale(name)).astype(np.float32)
+    return wav.reshape(len(wav), wav.shape[1] if wav.ndim > 1 else 1), rate, row

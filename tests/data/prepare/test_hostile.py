@@ -1,9 +1,12 @@
 """More than fifty bad clips: none ends the run, each is named with its reason, and the good ones are kept."""
 
+import csv
+import io
 import json
 import os
 import struct
 import warnings
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +15,8 @@ import numpy as np
 import pytest
 import soundfile as sf
 import tensorflow_datasets as tfds
+
+from e2etts_jax.data.prepare import layouts, manifest, rows
 
 RATE = 16_000
 KEPT = None  # instead of a reason
@@ -237,3 +242,131 @@ def test_keeping_the_rate_wants_one_rate(tmp_path: Path, tools: dict[str, Callab
     rows = [{"audio": f"{i}.wav", "text": TEXT} for i in range(3)]
     printed = tools["run"](tools["write_jsonl"](tmp_path / "m.jsonl", rows), tmp_path / "out", sample_rate=0)
     assert "2 clips kept, 1 rejected" in printed and "at 8000 Hz" in printed and "other sample rate: 1" in printed
+
+
+def texts() -> list[tuple[str, str, str | None, str]]:
+    """Name, text, the reason to expect, and the text as it is kept, of rows as a table can hold them."""
+    long = "word " * 2000
+    return [
+        ("plain", "a dozen words", KEPT, "a dozen words"),
+        ("commas", "well, yes; or\tno | maybe", KEPT, "well, yes; or\tno | maybe"),
+        ("quotes", 'he said "yes"', KEPT, 'he said "yes"'),
+        ("all-quoted", '"yes" she said "no"', KEPT, '"yes" she said "no"'),
+        ("two-lines", "well,\nyes, she said", KEPT, "well,\nyes, she said"),
+        ("windows-lines", "well,\r\nno", KEPT, "well,\r\nno"),
+        ("paths-in-it", "good.wav\nis a name", KEPT, "good.wav\nis a name"),
+        ("emoji", "we won 🎉 today", KEPT, "we won 🎉 today"),
+        ("emoji-only", "🎉🎉", "text empty", ""),
+        ("right-to-left", "שלום לכולם", KEPT, "שלום לכולם"),
+        ("line-separator", "one two", KEPT, "one two"),
+        ("decomposed", "café", KEPT, "café"),
+        ("nul", "a nul\0 here", "bad text", ""),
+        ("bell", "a\x07bell rings", "bad text", ""),
+        ("10000", long, "text too long", ""),
+        ("200000-quoted", "no, " * 50_000, ("bad row", "text too long"), ""),
+        ("empty", "", "text empty", ""),
+        ("white", " \t　", "text empty", ""),
+        ("backslash", "a \\n b \\", KEPT, "a \\n b \\"),
+        ("formula", "=1+1 is two", KEPT, "=1+1 is two"),
+        ("key\0nul", "a dozen words", "bad key", ""),
+        ("plain", "the same id", "duplicate id", ""),
+        ("ключ", "a dozen words", KEPT, "a dozen words"),
+    ]  # fmt: skip
+
+
+LINES = {  # as they stand in the file: what is wrong with the row is in its place there
+    "short": "short{0}good.wav",
+    "wide": "wide{0}good.wav{0}a dozen words{0}{0}{0}too much",
+    "no-audio": "no-audio{0}{0}a dozen words{0}{0}",
+    "junk-after-quote": 'junk-after-quote{0}good.wav{0}"closed" here{0}{0}',
+    "only-delimiters": "{0}{0}{0}{0}",
+    "unclosed": 'unclosed{0}good.wav{0}"never closed{0}{0}',
+}
+
+
+@pytest.mark.parametrize("newline", ["\r\n", "\n"])
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
+def test_a_hostile_table(tmp_path: Path, tools: dict[str, Callable], delimiter: str, newline: str) -> None:
+    sf.write(tmp_path / "good.wav", tools["voice"](1.0), RATE)
+    lines = io.StringIO(newline="")
+    writer = csv.writer(lines, delimiter=delimiter, lineterminator=newline)
+    writer.writerow(["id", " audio", "text ", "speaker", "mood"])
+    for name, text, *_ in texts():
+        writer.writerow([name, "good.wav", text, "安娜", "calm"])
+    for line in LINES.values():
+        lines.write(line.format(delimiter) + newline)
+    writer.writerow(["after", "good.wav", "a dozen words", "bob", "glad"])
+    path = tmp_path / ("m.tsv" if delimiter == "\t" else "m.csv")
+    path.write_bytes(("﻿" + newline + lines.getvalue()).encode())
+    source, layout = layouts.locate(path, "auto")
+    assert layout == "manifest"
+    kept, rejected = rows.sift(manifest.read(source), 30 * 35)
+    assert len(kept) + len(rejected) == len(texts()) + len(LINES) + 1, "every row is kept, or named"
+    found = {row.key: row for row in kept}
+    assert found.pop("after").labels == {"mood": "glad"}
+    assert {row.key: row.text for row in kept} == {n: kept for n, _, reason, kept in texts() if reason is KEPT} | {
+        "after": "a dozen words"
+    } | ({"unclosed": '"never closed', "junk-after-quote": '"closed" here'} if delimiter in "\t|" else {})
+    assert all(found[n].speaker == "安娜" for n, _, reason, _ in texts() if reason is KEPT)
+    lost = Counter(r["reason"] for r in rejected)
+    for reason, count in {"text empty": 3, "bad text": 2, "bad key": 1, "duplicate id": 1}.items():
+        assert lost[reason] == count, rejected
+    assert lost["bad row"] + lost["text too long"] == len(rejected) - 7
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"", "has no row"),
+        (b"\xef\xbb\xbf", "has no row"),
+        (b"\r\n \r\n", "has no row"),
+        (b"audio,text\r\n", "has no row"),
+        (b"audio;text;speaker", "has no row"),
+        (b"audio,words\na.wav,hello\n", "needs a first line with columns 'audio' and 'text'; it has 'audio', 'words'"),
+        (b"a.wav,hello\nb.wav,there\n", "needs a first line .* it has 'a.wav', 'hello'"),
+        (b"audio,text,text\na.wav,hello,there\n", "has 2 columns named 'text'; rename one"),
+        ("audio,text\na.wav,café\n".encode("latin-1"), "0xe9 in line 2.*iconv -f latin1"),
+        ("audio,text\na.wav,café\n".encode("utf-16"), "0xff in line 1.*iconv -f utf-16"),
+    ],
+)
+def test_tables_that_cannot_be_used(tmp_path: Path, content: bytes, says: str) -> None:
+    (tmp_path / "m.csv").write_bytes(content)
+    with pytest.raises(ValueError, match=says) as error:
+        list(manifest.read(tmp_path / "m.csv"))
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "sep=;\r\naudio;text\r\na.wav;one, two\r\n",  # as Excel writes it
+        '"audio","text"\n"a.wav","one, two"\n',
+        "\n\naudio|text\na.wav|one, two\n",
+        'audio,text,,\na.wav,"one, two",,\n',
+        'audio\ttext\na.wav\t"one, two"\n',  # as pandas writes a table of tabs
+    ],
+)
+def test_tables_as_programs_write_them(tmp_path: Path, content: str) -> None:
+    for name in ("m.csv", "m.txt"):
+        (tmp_path / name).write_bytes(content.encode())
+        (row,) = manifest.read(layouts.locate(tmp_path / name, "auto")[0])
+        assert (row.key, row.audio, row.text, row.problem) == ("a", "a.wav", "one, two", None)
+
+
+def test_a_table_is_prepared_like_lines_of_json(tmp_path: Path, tools: dict[str, Callable]) -> None:
+    sf.write(tmp_path / "good.wav", tools["voice"](1.0), RATE)
+    with (tmp_path / "metadata.csv").open("w", encoding="utf-8-sig", newline="") as file:
+        writer = csv.writer(file, delimiter=";")
+        writer.writerow(["id", "audio", "text", "split"])
+        writer.writerows([name, "good.wav", text, "train"] for name, text, *_ in texts())
+    printed = tools["run"](tmp_path, tmp_path / "out", workers=1)
+    kept = {n: text for n, _, reason, text in texts() if reason is KEPT}
+    assert f"{len(kept)} clips kept, {len(texts()) - len(kept)} rejected" in printed
+    records = tfds.builder_from_directory(tmp_path / "out").as_data_source("train")
+    assert {r["key"].decode(): r["text"].decode() for r in records} == kept
+
+
+def test_a_table_of_bad_rows_alone_says_what_is_wrong_with_them(tmp_path: Path, tools: dict[str, Callable]) -> None:
+    (tmp_path / "m.csv").write_text("audio,text\n" + "".join(f'w{i}.wav,"never closed\n' for i in range(99)))
+    with pytest.raises(ValueError, match="has no usable clip; 99 were refused, the first: .*is a quote not closed"):
+        tools["run"](tmp_path / "m.csv", tmp_path / "out", workers=1)

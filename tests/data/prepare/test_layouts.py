@@ -42,6 +42,44 @@ def test_ljspeech(tmp_path: Path, put: Callable) -> None:
     assert layouts.detect(tmp_path / "metadata.csv") == layouts.detect(tmp_path)
 
 
+@pytest.mark.parametrize("name", ["train_filelist.txt", "metadata.csv"])
+@pytest.mark.parametrize(
+    ("content", "speakers"),
+    [
+        ("d/a.wav|Words of Ann, yes\nd/b.WAV|Words of Bob\n", ("", "")),
+        ("\ufeffd/a.wav|12|Words of Ann, yes\r\n\r\nd/b.WAV|7|Words of Bob\r\n", ("12", "7")),
+        ("d/a.wav|Ann Lee|Words of Ann, yes\nd/b.WAV|Ann Lee|Words of Bob\n", ("Ann Lee", "Ann Lee")),
+        ("d/a.wav|Words of Ann, yes|0\nd/b.WAV|Words of Bob|1\n", ("0", "1")),
+        ("d/a.wav|Words of Ann: yes|Words of Ann, yes\nd/b.WAV|words of bob|Words of Bob\n", ("", "")),
+    ],
+)
+def test_filelists_of_vits(tmp_path: Path, put: Callable, name: str, content: str, speakers: tuple[str, str]) -> None:
+    put(name, content)
+    assert found(tmp_path / name) == (
+        "filelist",
+        [("d/a", "d/a.wav", "Words of Ann, yes", speakers[0]), ("d/b", "d/b.WAV", "Words of Bob", speakers[1])],
+    )
+
+
+def test_a_filelist_is_known_by_a_file_without_an_end_too(tmp_path: Path, put: Callable) -> None:
+    put("d/one", "no recording, but there")
+    put("list.txt", "d/one|ann|some words\nd/two|ann|a|b\n")
+    assert found(tmp_path / "list.txt") == (
+        "filelist",
+        [("d/one", "d/one", "some words", "ann"), ("line 2", "list.txt", "", "")],
+    )
+    put("other.txt", "one|some words\n")
+    assert layouts.detect(tmp_path / "other.txt")[1] == "ljspeech"
+
+
+def test_a_filelist_is_prepared(tmp_path: Path, put: Callable, tools: dict[str, Callable]) -> None:
+    for i in range(4):
+        put(f"corpus/d/{i}.wav", None)
+    put("corpus/list.txt", "".join(f"d/{i}.wav|{i % 2}|some words\n" for i in range(5)))
+    printed = tools["run"](tmp_path / "corpus" / "list.txt", tmp_path / "out", workers=1)
+    assert "4 clips kept, 1 rejected" in printed and "2 speakers" in printed and "missing file: 1" in printed
+
+
 def test_libritts(tmp_path: Path, put: Callable) -> None:
     for name in ("84_121550_000007_000000", "84_121550_000008_000000"):
         put(f"dev-clean/84/121550/{name}.wav", None)
@@ -149,16 +187,24 @@ def test_a_quote_in_a_table_of_tabs_is_a_quote(tmp_path: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize("closing", ['d.wav,"closed" here', 'd.wav,closed"'])
-def test_a_quote_that_swallows_rows_is_named(tmp_path: Path, closing: str) -> None:
+@pytest.mark.parametrize(
+    ("closing", "read_as"), [('d.wav,"closed" here', None), ('d.wav,closed"', 'closed"'), ("", None)]
+)
+def test_a_quote_that_swallows_rows_costs_its_own_row_alone(tmp_path: Path, closing: str, read_as: str | None) -> None:
     path = tmp_path / "m.csv"
     rows_ = ['a.wav,"all, well"', 'b.wav,"never closed', "c.wav,words", closing, "e.wav,last"]
     path.write_text("\n".join(["audio,text", *rows_, ""]))
     read = list(manifest.read(path))
     good = [(r.audio, r.text) for r in read if r.problem is None]
-    assert good == [("a.wav", "all, well"), ("e.wav", "last")]
-    (bad,) = (r for r in read if r.problem is not None)
-    assert bad.key == "line 3" and bad.problem[0] == "bad row" and "quote" in bad.problem[1]
+    assert good == [
+        ("a.wav", "all, well"),
+        ("c.wav", "words"),
+        *[("d.wav", read_as)] * bool(read_as),
+        ("e.wav", "last"),
+    ]
+    bad = [r for r in read if r.problem is not None]
+    assert [r.key for r in bad] == ["line 3", "line 5"][: 1 + (closing != "" and read_as is None)]
+    assert all(r.problem[0] == "bad row" and "quote" in r.problem[1] for r in bad), "every clip that stays out is named"
 
 
 def test_the_longest_text_is_counted_as_it_is_read() -> None:

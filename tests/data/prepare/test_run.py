@@ -1,5 +1,6 @@
 """The prepared folder, and that it does not tell how it came about: workers, parts, kills."""
 
+import concurrent.futures
 import itertools
 import json
 import os
@@ -8,14 +9,16 @@ import signal
 import struct
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Collection
 from pathlib import Path
 
 import pytest
+import soundfile as sf
 import tensorflow_datasets as tfds
 
-from e2etts_jax.data import index
+from e2etts_jax.data import catalog, index
 from e2etts_jax.data.prepare import plan as plans
 from e2etts_jax.data.prepare import shard as shards
 from e2etts_jax.data.prepare import workers
@@ -188,6 +191,89 @@ def test_another_folder_or_other_options_are_refused(
         plans.make(Options(str(source / "metadata.jsonl"), "manifest"), out)
 
 
+def test_two_that_begin_at_once_do_not_mix(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A planner that saw an empty folder, and is slower than another one with other options, leaves all as it is."""
+    first, second = (Options(str(corpus), "manifest", speaker="none", max_seconds=s) for s in (30.0, 29.0))
+    is_begun, seen = plans._is_begun, []
+
+    def overtaken(plan: Plan, out: Path) -> bool:
+        begun = is_begun(plan, out)
+        if not seen:
+            seen.append(begun)
+            plans.make(first, out)
+            seen.append({p.name: p.read_bytes() for p in (out / "prepare").iterdir()})
+        return begun
+
+    monkeypatch.setattr(plans, "_is_begun", overtaken)
+    with pytest.raises(ValueError, match="prepared with other options: max_seconds=30.0 there, 29.0 now"):
+        plans.make(second, tmp_path / "out")
+    assert seen == [False, {p.name: p.read_bytes() for p in (tmp_path / "out" / "prepare").iterdir()}]
+    assert [p.name for p in (tmp_path / "out").iterdir()] == ["prepare"]
+
+
+def test_many_that_begin_at_once_agree(corpus: Path, tmp_path: Path) -> None:
+    """Of eight planners with two kinds of options one kind wins, wholly, and the others are told."""
+    kinds = [Options(str(corpus), "manifest", speaker="none", max_seconds=s) for s in (30.0, 29.0)]
+    barrier = threading.Barrier(8)
+
+    def begin(i: int) -> str:
+        barrier.wait()
+        try:
+            return plans.make(kinds[i % 2], tmp_path / "out").digest
+        except ValueError as error:
+            return str(error)
+
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(begin, range(8)))
+    won = Plan.read(tmp_path / "out")
+    winner = kinds.index(won.options)
+    assert [f == won.digest for f in found] == [i % 2 == winner for i in range(8)]
+    assert all("prepared with other options" in f for f in found if f != won.digest)
+    alone = plans.make(won.options, tmp_path / "alone")
+    assert alone == won
+    for shard in won.shards:
+        assert won.rows(tmp_path / "out", shard) == alone.rows(tmp_path / "alone", shard)
+    assert [p.name for p in (tmp_path / "out").iterdir()] == ["prepare"]
+
+
+def test_a_planner_that_was_killed_is_swept_up(corpus: Path, tmp_path: Path) -> None:
+    left = tmp_path / "out" / ".prepare.0123456789abcdef.part"
+    left.mkdir(parents=True)
+    (left / "rejected.jsonl").write_text("half a li")
+    options = Options(str(corpus), "manifest", speaker="none")
+    plan = plans.make(options, tmp_path / "out")
+    assert not left.exists() and Plan.read(tmp_path / "out") == plan
+    (tmp_path / "out" / "prepare" / "plan.json").unlink()  # as planners of old could leave it
+    with pytest.raises(ValueError, match="out/prepare holds no plan, .* remove that folder"):
+        plans.make(options, tmp_path / "out")
+
+
+def test_preparing_again_keeps_the_texts_that_training_prepared(corpus: Path, tmp_path: Path, tools: Tools) -> None:
+    out = tmp_path / "out"
+    tools["run"](corpus, out, workers=1)
+    kept = index.path_of(out, "train") / "texts-some-en"
+    kept.mkdir()
+    (kept / "lengths.npy").write_text("prepared")
+    before = tools["digests"](out)
+    tools["run"](corpus, out, workers=1)
+    assert tools["digests"](out) == before and (kept / "lengths.npy").read_text() == "prepared"
+
+
+@pytest.mark.parametrize("rate", [100, 400_000])
+def test_a_recorded_rate_that_is_none_of_speech_is_refused(
+    tmp_path: Path, tools: Tools, rate: int, capfd: pytest.CaptureFixture
+) -> None:
+    for i in range(3):
+        sf.write(tmp_path / f"{i}.wav", tools["voice"](1.0, rate), rate)
+    rows = [{"audio": f"{i}.wav", "text": "a dozen words"} for i in range(3)]
+    source = tools["write_jsonl"](tmp_path / "m.jsonl", rows)
+    says = rf"^--sample_rate=0: 0.wav, the first, is at {rate} Hz, not 4000..192000; say which rate to store"
+    with pytest.raises(ValueError, match=says) as error:
+        tools["run"](source, tmp_path / "out", workers=1, sample_rate=0)
+    assert "\n" not in str(error.value)
+    assert "3 clips kept" in tools["run"](source, tmp_path / "out2", workers=1, sample_rate=16_000, loudness=None)
+
+
 @pytest.mark.parametrize(
     ("args", "says"),
     [
@@ -196,6 +282,12 @@ def test_another_folder_or_other_options_are_refused(
         (["--source={corpus}", "--splits=validation"], "'validation' is not NAME=SHARE"),
         (["--source={corpus}", "--speaker=/no.onnx"], "no speaker model /no.onnx"),
         (["--source={corpus}", "--loudness=loud"], "--loudness=loud"),
+        (
+            ["--source={corpus}", "--sample_rate=-8000"],
+            "--sample_rate=-8000 must be 0 (as recorded) or 4000..",
+        ),
+        (["--source={corpus}", "--sample_rate=3"], "--sample_rate=3 must be 0 (as recorded) or 4000..192000 Hz"),
+        (["--source={corpus}", "--sample_rate=99999999999"], "must be 0 (as recorded) or 4000..192000 Hz"),
         (["--source={out}"], "has no recordings"),
     ],
 )
@@ -223,6 +315,43 @@ def test_splits_follow_the_hash_of_the_id() -> None:
     assert {r.key for r in again["test"]} == {r.key for r in splits["test"]}
     named = [plans.Row("a", "", "", split="dev-clean"), plans.Row("b", "", "")]
     assert set(plans.assign_splits(named, {"test": 0.5})) == {"dev_clean", "train"}
+
+
+@pytest.mark.parametrize(
+    ("names", "held"),
+    [
+        (("train", "test"), {"train": 198, "test": 200, "validation": 2}),
+        (("", "test"), {"train": 198, "test": 200, "validation": 2}),
+        (("train_a", "train_b", "test"), {"train_a": 200, "train_b": 196, "test": 200, "validation": 4}),
+        (("train", "extra"), {"train": 198, "extra": 200, "validation": 2}),
+        (("train", "dev-clean", "test"), {"train": 200, "dev_clean": 200, "test": 200}),
+        (("train", "eval"), {"train": 200, "eval": 200}),
+        (("train",), {"train": 200}),
+        (("test",), {"test": 200}),
+    ],
+)
+def test_what_validates_is_taken_out_of_train_where_nothing_else_does(names: tuple, held: dict[str, int]) -> None:
+    rows = [plans.Row(f"{name}{i}", "", "", split=name) for name in names for i in range(200)]
+    before = {row.key: row.split for row in rows}
+    splits = plans.assign_splits(rows, {"validation": 0.01, "test": 0.01})
+    assert {name: len(members) for name, members in splits.items()} == held
+    kept = {row.key for row in splits.get("validation", ())}
+    assert all((before[key] or "train").startswith("train") for key in kept)
+    again = [plans.Row(key, "", "", split=split) for key, split in reversed(before.items())]
+    assert {row.key for row in plans.assign_splits(again, {"validation": 0.01}).get("validation", ())} == kept
+    none = [plans.Row(key, "", "", split=split) for key, split in before.items()]
+    assert "validation" not in plans.assign_splits(none, {}), "not wanted"
+
+
+def test_a_corpus_of_train_and_test_can_be_trained_on(tmp_path: Path, tools: Tools) -> None:
+    for i in range(12):
+        sf.write(tmp_path / f"{i}.wav", tools["voice"](0.5), 16_000)
+    rows = [{"audio": f"{i}.wav", "text": "words", "split": ("train", "test")[i > 8]} for i in range(12)]
+    printed = tools["run"](tools["write_jsonl"](tmp_path / "m.jsonl", rows), tmp_path / "out", workers=1)
+    assert "validation: 1 clips" in printed and "validation was taken out of train, by a hash of the id" in printed
+    assert json.loads((tmp_path / "out" / "summary.json").read_text())["taken_to_validate"] == 1
+    opened = catalog.open_set(str(tmp_path / "out"), "")
+    assert {s: opened.stored(s, ()) for s in catalog.SPLITS} == {s: ((s,), False) for s in catalog.SPLITS}
 
 
 def test_which_columns_are_labels() -> None:
