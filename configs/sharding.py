@@ -30,11 +30,12 @@ RULES = {
     "vocab_act": "tensor",
 }
 
-SHAPES = {  # (data, fsdp, tensor); -1 = what is left
+SHAPES = {  # (data, fsdp, tensor); -1 = what is left, 0 = TPU slices
     "single": (1, 1, 1),
     "dp": (-1, 1, 1),
     "fsdp": (1, -1, 1),
     "fsdp_tp": (1, -1, 2),
+    "multislice": (0, -1, 1),  # parameters whole in each slice: only gradients cross the slow network
 }
 
 

@@ -14,17 +14,20 @@ Rules = tuple[tuple[str, Any], ...]
 
 
 def make_mesh(shape: Sequence[int], devices: Sequence[jax.Device] | None = None) -> Mesh:
-    """Mesh over AXES; one size may be -1 = whatever devices are left.
+    """Mesh over AXES; one size may be -1 = whatever devices are left, and 0 is the number of TPU slices.
+
+    Slices are joined by a network slower than the one inside: only the first axis, data, runs over them.
 
     Raises:
-      ValueError: the sizes do not multiply to the number of devices.
+      ValueError: the sizes do not multiply to the number of devices, or the data axis does not divide over the slices.
     """
     devices = list(jax.devices() if devices is None else devices)
-    sizes = list(shape)
+    slices = len({getattr(device, "slice_index", 0) for device in devices})
+    sizes = [slices if size == 0 else size for size in shape]
     if len(sizes) != len(AXES) or sizes.count(-1) > 1:
         raise ValueError(f"mesh.shape needs {len(AXES)} sizes for {AXES}, at most one of them -1; got {tuple(shape)}")
     if any(size < 1 and size != -1 for size in sizes):
-        raise ValueError(f"mesh.shape sizes are -1 or 1 and more; got {tuple(shape)}")
+        raise ValueError(f"mesh.shape sizes are -1, 0 (slices), or 1 and more; got {tuple(shape)}")
     if -1 in sizes:
         sizes[sizes.index(-1)] = max(len(devices) // abs(int(np.prod(sizes))), 1)
     if np.prod(sizes) > len(devices) or (-1 in shape and np.prod(sizes) != len(devices)):
@@ -32,7 +35,15 @@ def make_mesh(shape: Sequence[int], devices: Sequence[jax.Device] | None = None)
             f"mesh.shape {tuple(shape)} does not fit {len(devices)} devices; sizes multiply to their number"
         )
     devices = devices[: int(np.prod(sizes))]
-    grid = mesh_utils.create_device_mesh(sizes, devices, allow_split_physical_axes=True)
+    if slices == 1:
+        grid = mesh_utils.create_device_mesh(sizes, devices, allow_split_physical_axes=True)
+    elif sizes[0] % slices:
+        raise ValueError(
+            f"mesh.shape {tuple(shape)}: its data size {sizes[0]} does not divide over {slices} slices; give it 0 or -1"
+        )
+    else:
+        inside, over = (sizes[0] // slices, *sizes[1:]), (slices, 1, 1)
+        grid = mesh_utils.create_hybrid_device_mesh(inside, over, devices, allow_split_physical_axes=True)
     return Mesh(grid, AXES, axis_types=(AxisType.Auto,) * len(AXES))
 
 

@@ -127,7 +127,7 @@ class System:
 
     def abstract(self) -> Params:
         """Shapes and dtypes of `init`, boxed, without computing anything."""
-        return jax.eval_shape(self.init, jax.ShapeDtypeStruct((), jax.random.key(0).dtype))
+        return jax.eval_shape(self.init, jax.eval_shape(lambda: jax.random.key(0)))
 
     def unboxed(self, key: PRNGKeyArray) -> Params:
         """Fresh parameters as plain arrays."""

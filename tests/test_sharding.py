@@ -191,8 +191,7 @@ def test_a_rule_to_an_unknown_mesh_axis_is_named():
         ((16, 1, 1), "does not fit 8 devices"),
         ((3, -1, 1), "does not fit 8 devices"),
         ((-1, 1, 16), "does not fit 8 devices"),
-        ((0, -1, 1), "sizes are -1 or 1 and more"),
-        ((-2, 4, 1), "sizes are -1 or 1 and more"),
+        ((-2, 4, 1), "sizes are -1, 0 (slices), or 1 and more"),
     ],
 )
 def test_meshes_that_do_not_fit_are_named(shape: tuple[int, ...], message: str):
@@ -209,4 +208,5 @@ def test_meshes_always_have_the_same_axes():
         "dp": {"data": 8, "fsdp": 1, "tensor": 1},
         "fsdp": {"data": 1, "fsdp": 8, "tensor": 1},
         "fsdp_tp": {"data": 1, "fsdp": 4, "tensor": 2},
+        "multislice": {"data": 1, "fsdp": 8, "tensor": 1},
     }
