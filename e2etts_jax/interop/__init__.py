@@ -1,1 +1,1 @@
-"""Weights of other projects in the layout of our models."""
+"""Weights of other projects in the layout of our models, and ours in theirs."""
