@@ -91,14 +91,18 @@ def run(config: Any) -> None:
     refused = []
     for stage in stages:
         begun = time.perf_counter()
-        lowered = lower(config, system, stage, terms, mesh, rules)
+        traced = trace(config, system, stage, terms, mesh, rules)
         try:
-            compiled = lowered.compile()
+            with jax.set_mesh(mesh):
+                compiled = traced.lower().compile()
         except jax.errors.JaxRuntimeError as error:
             if "RESOURCE_EXHAUSTED" not in str(error):
                 raise
             refused.append(stage.name)
-            print(f"\n{stage.name}: does not fit\n{too_large(str(error))}")
+            reason = re.search(r"Ran out of memory[^.]*?\)\.?|Used .*? hbm", str(error))
+            print(f"\n{stage.name}: does not fit. {reason[0] if reason else str(error).splitlines()[0]}")
+            print(f"  largest arrays, over all {mesh.size} chips together:")
+            print("\n".join(largest(traced.jaxpr.jaxpr, LARGEST)))
             continue
         seconds = time.perf_counter() - begun
         numbers = measure(config, system, stage, terms, mesh, rules, compiled, kind)
@@ -114,7 +118,7 @@ def run(config: Any) -> None:
         )
 
 
-def lower(config: Any, system: Any, stage: Any, terms: Any, mesh: Any, rules: Any) -> Any:
+def trace(config: Any, system: Any, stage: Any, terms: Any, mesh: Any, rules: Any) -> Any:
     """The step of a stage on its largest batch, as the training loop makes it; nothing is allocated."""
     import jax
     from flax import linen as nn
@@ -131,7 +135,7 @@ def lower(config: Any, system: Any, stage: Any, terms: Any, mesh: Any, rules: An
     train_step = step.make_train_step(system, stage, terms)
     given = jax.tree.map(lambda a, s: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=s), abstract, places)
     with jax.set_mesh(mesh), nn.logical_axis_rules(rules):  # where nothing may run, not even a constant
-        return jax.jit(train_step, donate_argnums=0, out_shardings=(places, None)).lower(given, batch)
+        return jax.jit(train_step, donate_argnums=0, out_shardings=(places, None)).trace(given, batch)
 
 
 def example(config: Any, system: Any, stage: Any) -> Any:
@@ -211,13 +215,13 @@ def measure(
         passes = stage.accumulate * 3  # forward, again for the backward pass, and that: weights are read each time
         whole = sum(x.size for g in abstract.params.values() for x in jax.tree.leaves(g)) * 2 / mesh.shape["tensor"]
         numbers["seconds"] = {
-            "compute": sum(model.values()) / mesh.size / chip.flops,
+            "compute": sum(flops.step(system, stage, terms, shape, recomputed=True).values()) / mesh.size / chip.flops,
             "memory": (passes * whole + 2 * (share("params") + share("opt"))) / chip.memory_rate,
             "links": sum(c.sent for c in moved if not c.across) / chip.link_rate,
             "network": sum(c.sent for c in moved if c.across) / chip.network_rate,
         }
         slowest = max(numbers["seconds"].values())
-        numbers["mfu"] = numbers["seconds"]["compute"] / slowest
+        numbers["mfu"] = sum(model.values()) / mesh.size / chip.flops / slowest
     return numbers
 
 
@@ -245,17 +249,42 @@ def report(n: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def too_large(message: str) -> str:
-    """The compiler's refusal in a few lines: how much too much, and the largest tensors."""
-    first = re.search(r"(Used .*? of .*? hbm.*?)(?:\n|$)", message)
-    sizes = re.findall(r"Size: ([\d.]+\w)\s+(?:Operator: op_name=\"(.*?)\".*?)?\s*Shape: (\S+)", message, re.DOTALL)
-    head = first[1] if first else message.splitlines()[0][:200]
-    return "\n".join([f"  {head}", *(f"  {size:>8}  {shape:40} {name[-60:]}" for size, name, shape in sizes[:LARGEST])])
+def largest(jaxpr: Any, count: int) -> list[str]:
+    """The largest arrays that a traced program makes, whole sizes over all chips, with the operation and its module."""
+    found: dict[tuple[str, str], int] = {}
+
+    def walk(jaxpr: Any, inside: str) -> None:
+        for equation in jaxpr.eqns:
+            where = f"{inside}/{equation.source_info.name_stack}".strip("/")
+            for out in equation.outvars:
+                size = getattr(out.aval, "size", 0) * getattr(getattr(out.aval, "dtype", None), "itemsize", 0)
+                key = out.aval.str_short(), f"{equation.primitive.name} in {where}"
+                found[key] = max(size, found.get(key, 0))
+            params = dict(equation.params)
+            kinds = params.pop("branches_platforms", None) or ()
+            for branch, platforms in zip(params["branches"], kinds, strict=True) if kinds else ():
+                if platforms is None or "tpu" in platforms:  # of what depends on the platform, what a TPU runs
+                    params["branches"] = (branch,)
+            for value in params.values():
+                for inner in value if isinstance(value, tuple | list) else (value,):
+                    inner = getattr(inner, "jaxpr", inner)
+                    if hasattr(inner, "eqns"):
+                        walk(inner, where)
+
+    walk(jaxpr, "")
+    top: dict[str, tuple[int, str]] = {}  # one line a shape, that of the first operation
+    for (shape, where), size in found.items():
+        top.setdefault(shape, (size, where))
+    ordered = sorted(top.items(), key=lambda item: -item[1][0])[:count]
+    return [f"{size / 2**30:9.2f} GiB  {shape:34} {where[-90:]}" for shape, (size, where) in ordered]
 
 
 def command(argv: list[str]) -> int:
     os.environ["JAX_PLATFORMS"] = "cpu"  # the TPU is only compiled for
     cli.prepare()
+    import jax
+
+    jax.config.update("jax_enable_compilation_cache", False)  # can't hold programs for a machine that is not there
     return cli.guarded(lambda: run(CONFIG.value))
 
 

@@ -10,7 +10,6 @@ nothing for what is computed again to save memory, for mels, norms, embeddings o
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
 
 import jax
 
@@ -72,8 +71,14 @@ def forward(system: System, shape: Shape, window: int = 0) -> dict[str, float]:
     return made
 
 
-def step(system: System, stage: Stage, terms: Mapping[str, Term], shape: Shape) -> dict[str, float]:
-    """Model FLOPs of one training step, by group."""
+def step(
+    system: System, stage: Stage, terms: Mapping[str, Term], shape: Shape, recomputed: bool = False
+) -> dict[str, float]:
+    """Model FLOPs of one training step, by group.
+
+    Args:
+      recomputed: count what rematerialised layers compute again, too: what the hardware does, no part of an MFU.
+    """
     plan, once = stage.plan, forward(system, shape, stage.plan.fm_crop_tokens)
     needs = {need for name in stage.all_terms for need in terms[name].needs}
     reached = {g for name in stage.terms for g in terms[name].groups(plan)} & set(stage.train)
@@ -81,21 +86,24 @@ def step(system: System, stage: Stage, terms: Mapping[str, Term], shape: Shape) 
     def cost(group: str, upstream: set[str]) -> int:
         """1 forward, and what the backward pass adds; `upstream` are the groups that made what this one reads."""
         trains = group in stage.train and group in reached
-        return 1 + trains + bool(trains or upstream & set(stage.train))
+        back = bool(trains or upstream & set(stage.train))
+        again = recomputed and back and getattr(system, group).config.remat != "none"
+        return 1 + trains + back + again
 
     into_fm = set(terms["flow_match"].groups(plan)) - {"fm"}
     into_rm = set(terms["rm_ctc"].groups(plan)) - {"rm"}
-    total: dict[str, Any] = {"tokenizer": once["tokenizer"] * cost("tokenizer", set())}
-    if (plan.rm_noise_db or plan.rm_speed) and "rm" in needs:
-        total["tokenizer"] += once["tokenizer"] * cost("tokenizer", set())
-    reads = bool(needs & {"lm", "lm_ref", "kl"} or any("llm" in way for way in (plan.tokens_to_fm, plan.tokens_to_rm)))
-    tokenizer = {"tokenizer"} if plan.lm_into_tokenizer else set()
-    total["llm"] = once["llm"] * (reads * cost("llm", tokenizer) + ("lm_ref" in needs))
-    if "rm_sampled" in needs:
-        total["llm"] += once["llm"] * (1 + cost("llm", set()))  # drawn token by token, then read in one pass
-    total["fm"] = once["fm"] * cost("fm", into_fm) * (("flow" in needs) + ("recon" in needs) * plan.fm_unroll_steps)
-    total["rm"] = once["rm"] * (("rm" in needs) * cost("rm", into_rm) + ("rm_sampled" in needs) * cost("rm", {"llm"}))
-    return total
+    augmented = bool(plan.rm_noise_db or plan.rm_speed) and "rm" in needs
+    reads = bool(needs & {"lm", "kl"} or any("llm" in way for way in (plan.tokens_to_fm, plan.tokens_to_rm)))
+    passes = {
+        "tokenizer": cost("tokenizer", set()) * (1 + augmented),
+        "llm": reads * cost("llm", {"tokenizer"} if plan.lm_into_tokenizer else set()) + ("lm_ref" in needs),
+        "fm": cost("fm", into_fm) * (("flow" in needs) + ("recon" in needs) * plan.fm_unroll_steps),
+        "rm": ("rm" in needs) * cost("rm", into_rm),
+    }
+    if "rm_sampled" in needs:  # drawn token by token, then read in one pass
+        passes["llm"] += 1 + cost("llm", set())
+        passes["rm"] += cost("rm", {"llm"})
+    return {group: once[group] * count for group, count in passes.items()}
 
 
 def parameter_table(system: System) -> str:
