@@ -45,15 +45,15 @@ def compile_all(only: str) -> None:
 
 
 def table() -> str:
-    head = "| slice | chips | mesh | stage | parts | memory a chip | of it weights + optimizer | sent a chip | step, at least |"
-    lines = [head, "|---|---|---|---|---|---|---|---|---|"]
+    head = ("slice", "chips", "mesh", "stage", "parts", "memory a chip", "weights, optimizer", "sent a chip", "a step")
+    lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
     for (place, stage), n in known().items():
         gib = lambda b: f"{b / 2**30:.2f}"  # noqa: E731
         sent = sum(c["sent"] for c in n["collectives"])
         lines.append(
             f"| {place} | {n['chips']} | {'x'.join(map(str, n['mesh']))} | {stage} | {n['accumulate']} | "
-            f"{gib(n['memory'])} of {n['limit'] / 2**30:.0f} GiB | {gib(n['weights'] + n['optimizer'])} | {gib(sent)} GiB | "
-            f"{max(n['seconds'].values()):.2f} s, MFU {n['mfu']:.0%} at most |"
+            f"{gib(n['memory'])} of {n['limit'] / 2**30:.0f} GiB | {gib(n['weights'] + n['optimizer'])} | "
+            f"{gib(sent)} GiB | {max(n['seconds'].values()):.2f} s or more, MFU {n['mfu']:.0%} or less |"
         )
     return "\n".join(lines)
 

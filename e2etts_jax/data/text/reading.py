@@ -13,10 +13,10 @@ def read(text: str, language: str = "en") -> str:
     """The words that a reader says, in one line; letters and ordinary punctuation stay. `read(read(t)) == read(t)`.
 
     English ("en") and Chinese ("zh") are read. Of other languages the text only becomes NFKC, and a digit in it is
-    then an error of the tokenizer. Text without digits needs no library.
+    then an error of the tokenizer. Text without numbers needs no library.
 
     Raises:
-      ImportError: the text has digits and `wetext` is not installed.
+      ImportError: the text has numbers and `wetext` is not installed.
     """
     if language not in ("en", "zh"):
         return unicodedata.normalize("NFKC", text)
