@@ -123,6 +123,7 @@ def get_config() -> ConfigDict:
 
     c.log_every = 10  # steps between metric lines
     c.checkpoint_every = 200  # steps; the last of a stage is always saved
+    c.profile = ""  # steps of each stage to trace into WORKDIR/profile, first:last, such as 100:105
     c.keep = 2  # checkpoints kept a stage
     c.max_skipped = 10  # stop after so many steps in a row with a loss or gradient that is not finite
 
@@ -150,6 +151,7 @@ def stage(**changes: Any) -> ConfigDict:
     s.steps = 100
     s.batch_size = 16
     s.accumulate = 1  # microbatches a step; the gradient is exactly that of the whole batch
+    s.ema = 0.0  # decay of an average of the parameters, which is then what the stage gives; 0 = none
     s.train = ()  # groups: tokenizer, llm, fm, rm
     s.terms = ConfigDict()  # weights; 0 = off
     s.terms.lm_ce = 0.0  # next token

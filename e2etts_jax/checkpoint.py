@@ -19,7 +19,8 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 from etils import epath
-from jax.experimental import multihost_utils
+
+from e2etts_jax import processes
 
 PyTree = Any
 Items = dict[str, PyTree]
@@ -75,18 +76,21 @@ class Checkpointer:
             stored_meta = json.loads(json.dumps({"meta": meta, "items": specs}))
         except TypeError as error:
             raise ValueError(f"the meta of a checkpoint must be JSON: {error}") from error
-        newest = max(self.steps(), default=-1)
-        if step <= newest:
-            raise ValueError(f"can't save step {step}: {self.directory} holds step {newest}; move newer steps away")
         path = self.directory / str(step)
-        if path.exists() and jax.process_index() == 0:
-            _move_aside(path, "it has no manifest")
+        processes.first(lambda: self._make_room(path, step))
         # Orbax refuses trees without leaves; their specs are enough to bring them back.
         args = {name: ocp.args.StandardSave(tree) for name, tree in items.items() if specs[name]}
         with _explain_full_disk(self.directory):
             self._orbax.save(path, args=ocp.args.Composite(**args, **{META: ocp.args.JsonSave(stored_meta)}))
         self._thread = threading.Thread(target=self._finish, args=(path,), name="checkpoint_manifest")
         self._thread.start()
+
+    def _make_room(self, path: epath.Path, step: int) -> None:
+        newest = max(self.steps(), default=-1)
+        if step <= newest:
+            raise ValueError(f"can't save step {step}: {self.directory} holds step {newest}; move newer steps away")
+        if path.exists():
+            _move_aside(path, "it has no manifest")
 
     def _finish(self, path: epath.Path) -> None:
         """In the background: waits for Orbax's commit (of all processes), makes the step valid, removes old ones."""
@@ -108,10 +112,13 @@ class Checkpointer:
             path.rmtree()
 
     def wait(self) -> None:
-        """Blocks until the last save is committed and (on process 0) has its manifest; raises if it failed."""
+        """Blocks until the last save is committed and has its manifest; raises everywhere if it failed on one."""
         if self._thread is not None:
             self._thread.join()
             self._thread = None
+            processes.agreed(self._raise_error)
+
+    def _raise_error(self) -> None:
         if self._error is not None:
             error, self._error = self._error, None
             with _explain_full_disk(self.directory):
@@ -138,9 +145,7 @@ class Checkpointer:
             (step, items, meta), or None without a usable step. ValueError names the keys, shapes or dtypes that differ.
         """
         self.wait()
-        step = self._newest_good_step() if jax.process_index() == 0 else -1
-        if jax.process_count() > 1:
-            step = int(multihost_utils.broadcast_one_to_all(np.int32(step)))
+        step = processes.first(self._newest_good_step)
         return None if step < 0 else self._read(step, abstract_items)
 
     def _newest_good_step(self) -> int:
@@ -164,6 +169,8 @@ class Checkpointer:
 def load_items(directory: str, names: Iterable[str], abstract: Items | None = None, step: int | None = None) -> Items:
     """Reads some items of a checkpoint, for a warm start or for inference; changes nothing on disk.
 
+    Several processes read it together: all make the call.
+
     Args:
         directory: as given to Checkpointer.
         names: items, such as "llm". Only their files are verified and read.
@@ -171,17 +178,24 @@ def load_items(directory: str, names: Iterable[str], abstract: Items | None = No
         step: this step; by default the newest good one. FileNotFoundError if there is none.
     """
     root, names = epath.Path(directory).expanduser().resolve(), list(names)
+    found = processes.first(lambda: _newest_usable(root, names, step))
+    if found is None:
+        raise FileNotFoundError(f"no usable checkpoint{'' if step is None else f' of step {step}'} in {root}")
+    path = root / str(found)
+    specs, _ = _read_meta(path)
+    if not specs.keys() >= set(names):
+        raise ValueError(f"checkpoint {path} has the items {sorted(specs)}, wanted {sorted(names)}")
+    return _read_items(path, specs, {name: None if abstract is None else abstract[name] for name in names})
+
+
+def _newest_usable(root: epath.Path, names: list[str], step: int | None) -> int | None:
     newest_first = _step_numbers(root)[::-1] if root.is_dir() else []
-    for path in [root / str(candidate) for candidate in (newest_first if step is None else [step])]:
-        damage = _find_damage(path, names)
-        if damage is not None:
-            logger.warning("checkpoint %s can't be used: %s", path, damage)
-            continue
-        specs, _ = _read_meta(path)
-        if not specs.keys() >= set(names):
-            raise ValueError(f"checkpoint {path} has the items {sorted(specs)}, wanted {sorted(names)}")
-        return _read_items(path, specs, {name: None if abstract is None else abstract[name] for name in names})
-    raise FileNotFoundError(f"no usable checkpoint{'' if step is None else f' of step {step}'} in {root}")
+    for candidate in newest_first if step is None else [step]:
+        damage = _find_damage(root / str(candidate), names)
+        if damage is None:
+            return candidate
+        logger.warning("checkpoint %s can't be used: %s", root / str(candidate), damage)
+    return None
 
 
 def _find_damage(path: epath.Path, names: Iterable[str] | None = None) -> str | None:

@@ -6,7 +6,7 @@ import sys
 from absl import app, flags
 from ml_collections import config_flags
 
-from e2etts_jax import cli, run_flags
+from e2etts_jax import cli, distributed, processes, run_flags, stopping
 
 CONFIG = config_flags.DEFINE_config_file("config", lock_config=True)
 
@@ -29,15 +29,22 @@ def parse_flags(argv: list[str]) -> list[str]:
     return rest
 
 
-def main(argv: list[str]) -> int:
-    cli.prepare()
+def command() -> None:
     from e2etts_jax import train  # after the flags are parsed: a wrong flag must not wait for the imports
 
+    with processes.together():
+        train.run(CONFIG.value, run_flags.WORKDIR.value)
+
+
+def main(argv: list[str]) -> int:
+    cli.prepare()
     try:
-        return cli.guarded(lambda: train.run(CONFIG.value, run_flags.WORKDIR.value))
-    except train.Interrupted as stop:
-        print(stop)
+        return cli.guarded(distributed.initialize) or cli.guarded(command)
+    except stopping.Interrupted as stop:
+        processes.say(stop)
         return 130
+    finally:
+        processes.finish()
 
 
 if __name__ == "__main__":

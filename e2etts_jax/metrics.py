@@ -4,25 +4,32 @@ import json
 import math
 import time
 from collections.abc import Mapping
-from pathlib import Path
 
 import numpy as np
 from tensorboardX import SummaryWriter
 
+from e2etts_jax.bucket import Mirror
+
+PUSH_EVERY = 60.0  # seconds between copies to a bucket
+
 
 class MetricsWriter:
-    """Writes `<workdir>/metrics.jsonl` and `<workdir>/tb/<stage>/`; make one on process 0 only.
+    """Writes `<workdir>/metrics.jsonl` and `<workdir>/tb/<stage>/`; make one on process 0 only, `Silent` on the others.
 
     A line is {"stage": ..., "step": ..., name: number, ...} with sorted names and all the digits of the numbers, and
     nothing of its own that depends on the clock: equal runs have equal lines, but for `perf/` names. JSON has no
     non-finite numbers, so these are the strings "nan", "inf" and "-inf", which float() reads like any other value.
+
+    If the workdir is in a bucket, files grow on this machine and are copied now and then, and by `push`.
     """
 
     def __init__(self, workdir: str):
         """Appends to what is there, less a last line that a kill left incomplete."""
-        self._tensorboard_dir = Path(workdir) / "tb"
-        self._path = Path(workdir) / "metrics.jsonl"
+        self._mirror = Mirror(workdir)
+        self._tensorboard_dir = self._mirror.local / "tb"
+        self._path = self._mirror.local / "metrics.jsonl"
         self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._mirror.fetch(self._path.name)
         self._boards: dict[str, SummaryWriter] = {}
         self._first_stale_step: dict[str, int] = {}
         content = self._path.read_bytes() if self._path.exists() else b""
@@ -41,6 +48,19 @@ class MetricsWriter:
         self._file.flush()
         for name, number in numbers.items():
             self._board(stage).add_scalar(name, number, step)
+        if self._mirror.due(PUSH_EVERY):
+            self.push()
+
+    def push(self) -> None:
+        """Before a checkpoint is saved: a run that goes on from it finds all lines up to there, in a bucket too."""
+        for board in self._boards.values():
+            board.flush()
+        self._mirror.push()
+
+    def has(self, stage: str, prefix: str) -> bool:
+        """Is there a line of `stage` with a name that begins with `prefix`?"""
+        lines = map(json.loads, self._path.read_bytes().splitlines())
+        return any(line["stage"] == stage and any(name.startswith(prefix) for name in line) for line in lines)
 
     def image(self, name: str, pixels: np.ndarray, step: int, stage: str) -> None:
         """Shows pixels, uint8 [H, W] (grey) or [H, W, 3], row 0 on top."""
@@ -83,6 +103,7 @@ class MetricsWriter:
     def close(self) -> None:
         self._file.close()
         self._close_boards()
+        self._mirror.close()
 
     def _close_boards(self) -> None:
         for board in self._boards.values():
@@ -99,3 +120,14 @@ class MetricsWriter:
                 str(self._tensorboard_dir / stage), purge_step=stale, filename_suffix=unique
             )
         return self._boards[stage]
+
+
+class Silent:
+    """The writer of a process that writes nothing."""
+
+    def scalars(self, values: Mapping[str, float], step: int, stage: str) -> None: ...
+    def push(self) -> None: ...
+    def truncate(self, step: int, stage: str) -> None: ...
+    def close(self) -> None: ...
+    def has(self, stage: str, prefix: str) -> bool:
+        return False

@@ -3,27 +3,41 @@
 from collections.abc import Mapping
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.experimental import multihost_utils
 
+from e2etts_jax import processes, sharding
 from e2etts_jax.data.sources import load_examples
 from e2etts_jax.features import MelConfig, log_mel
 from e2etts_jax.infer.synthesizer import Synthesizer
-from e2etts_jax.metrics import MetricsWriter
+from e2etts_jax.metrics import MetricsWriter, Silent
 from e2etts_jax.types import config_of
 
 SENTENCES = 2
 
 
 class Sampler:
-    """Speaks the same few sentences at the end of every stage. Compiled once: parameters are arguments."""
+    """Speaks the same few sentences at the end of every stage. Compiled once: parameters are arguments.
+
+    One device of process 0 speaks, as it does after training: the shapes are too small to divide over a mesh.
+    """
 
     def __init__(self, config: Any, voice: np.ndarray | None = None):
         """`voice`: f32[256], the speaker vector to speak with; None = the data set's own."""
         self.config, self.voice = config, voice
 
-    def log(self, params: Mapping[str, Any], writer: MetricsWriter, step: int, stage: str) -> None:
-        """Logs recording, reconstruction from its own tokens, and synthesis from text, each as mel and audio."""
+    def log(self, params: Mapping[str, Any], writer: MetricsWriter | Silent, step: int, stage: str) -> None:
+        """Logs recording, reconstruction from its own tokens, and synthesis from text, each as mel and audio.
+
+        All processes call it, for their parts of the parameters.
+        """
+        params = on_one_device(params)
+        with jax.set_mesh(sharding.make_mesh((1, 1, 1), jax.local_devices()[:1])):
+            processes.first(lambda: self._log(params, writer, step, stage))
+
+    def _log(self, params: Mapping[str, Any], writer: Any, step: int, stage: str) -> None:
         c = self.config
         mel = config_of(MelConfig, {"sample_rate": c.audio.sample_rate, **c.mel})
         synthesizer = Synthesizer(c, params, speaker=self.voice)
@@ -39,6 +53,18 @@ class Sampler:
             for i, wav in enumerate(wavs):
                 writer.audio(f"{kind}/{i}", wav, c.audio.sample_rate, step, stage)
                 writer.image(f"{kind}/{i}", picture(wav, mel), step, stage)
+
+
+def on_one_device(params: Any) -> Any:
+    """The parameters on the first device of process 0, whatever they were spread over; nothing on other processes."""
+
+    def one(x: jax.Array) -> Any:
+        if len(x.sharding.device_set) == 1:
+            return x
+        whole = multihost_utils.process_allgather(x, tiled=True)  # leaf by leaf: a device need not hold two copies
+        return jax.device_put(whole, jax.local_devices()[0]) if processes.first_process() else None
+
+    return jax.tree.map(one, params)
 
 
 def picture(wav: np.ndarray, mel: MelConfig) -> np.ndarray:

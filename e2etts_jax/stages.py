@@ -95,6 +95,7 @@ class Stage:
       train: groups that train.
       terms: loss terms and their weights, all above 0.
       monitor: terms that are computed and logged but not trained on.
+      ema: decay of the running average of what trains, which is then the stage's result; 0 = none.
       optimizers: one for each trained group.
     """
 
@@ -108,6 +109,7 @@ class Stage:
     monitor: tuple[str, ...]
     optimizers: Mapping[str, Optimizer]
     plan: Plan
+    ema: float = 0.0
 
     @property
     def all_terms(self) -> tuple[str, ...]:
@@ -150,6 +152,8 @@ def parse(name: str, index: int, config: Mapping[str, Any], known_terms: Mapping
         )
     if config["batch_size"] % config["accumulate"]:
         raise ValueError(f"{where}: batch_size {config['batch_size']} does not split into {config['accumulate']} parts")
+    if not 0 <= config["ema"] < 1:
+        raise ValueError(f"{where}: ema {config['ema']} is a decay, 0 (none) or below 1, such as 0.999")
     if config["steps"] < 1:
         raise ValueError(f"{where} has {config['steps']} steps")
     shared = {k: v for k, v in config["optimizer"].items()}
@@ -164,6 +168,7 @@ def parse(name: str, index: int, config: Mapping[str, Any], known_terms: Mapping
         monitor=tuple(config["monitor"]),
         optimizers={g: config_of(Optimizer, {**shared, "lr": config["lr"][g]}) for g in config["train"]},
         plan=plan,
+        ema=config["ema"],
     )
 
 

@@ -22,6 +22,7 @@ class State:
     Attributes:
       params: the four groups.
       frozen: extra parameters that never train: `llm_ref` where a term compares with it, else empty.
+      ema: running average of the trained groups, where the stage asks for it, else empty.
       opt: optimizer state of the trained groups alone.
       step: steps done in this stage. skipped: steps in a row whose loss or gradient was not finite.
       key: data of the run's rng key.
@@ -29,10 +30,16 @@ class State:
 
     params: Params
     frozen: Params
+    ema: Params
     opt: dict[str, Any]
     step: Int[Array, ""]
     skipped: Int[Array, ""]
     key: UInt32[Array, " 2"]
+
+    @property
+    def result(self) -> Params:
+        """The four groups as the stage hands them on: averages where there are any."""
+        return {**self.params, **self.ema}
 
 
 def optimizers(stage: Stage) -> dict[str, optax.GradientTransformation]:
@@ -46,6 +53,7 @@ def create(params: Params, stage: Stage, seed: int, needs: tuple[str, ...] = ())
     return State(
         params=params,
         frozen=frozen,
+        ema={group: jax.tree.map(jnp.copy, params[group]) for group in stage.train} if stage.ema else {},
         opt={group: tx.init(params[group]) for group, tx in optimizers(stage).items()},
         step=jnp.int32(0),
         skipped=jnp.int32(0),
@@ -83,4 +91,4 @@ def shardings(system: System, stage: Stage, needs: tuple[str, ...], mesh: Mesh, 
     }
     frozen = {"llm_ref": params["llm"]} if shapes.frozen else {}
     places: Any = everywhere  # a State of shardings, where a State of arrays is declared
-    return State(params, frozen, opt, places, places, places)
+    return State(params, frozen, {group: params[group] for group in shapes.ema}, opt, places, places, places)

@@ -73,6 +73,7 @@ def make_train_step(system: System, stage: Stage, terms: Mapping[str, Term]) -> 
             updates, opt[g] = keep_if(finite, (updates, new), (jax.tree.map(jnp.zeros_like, updates), state.opt[g]))
             params[g] = optax.apply_updates(state.params[g], updates)
             moved[g] = optax.tree.norm(updates)
+        ema = average(stage.ema, state, params) if stage.ema else {}
         skipped = jnp.where(finite, 0, state.skipped + 1)
         metrics = {
             "loss/total": loss,
@@ -84,7 +85,7 @@ def make_train_step(system: System, stage: Stage, terms: Mapping[str, Term]) -> 
             **statistics.usage_metrics(extra["usage"]),
             "guard/skipped": skipped,
         }
-        new_state = State(params, state.frozen, opt, state.step + 1, skipped, state.key)
+        new_state = State(params, state.frozen, ema, opt, state.step + 1, skipped, state.key)
         return new_state, metrics
 
     return step
@@ -96,7 +97,7 @@ def make_eval_step(system: System, stage: Stage, terms: Mapping[str, Term]) -> C
 
     def evaluate(state: State, batch: Batch) -> dict[str, Sum]:
         streams = Streams(jax.random.wrap_key_data(state.key), batch.row)
-        params = {**state.params, **state.frozen}
+        params = {**state.result, **state.frozen}
         out = forward(system, params, batch, streams, stage.plan, needs, state.step, stage.steps)
         return {name: terms[name].fn(out, batch) for name in stage.all_terms}
 
@@ -115,6 +116,15 @@ def split(batch: Batch, parts: int) -> Batch:
 
 def first(parts: Batch) -> Batch:
     return jax.tree.map(lambda x: x[0], parts)
+
+
+def average(decay: float, state: State, params: Params) -> Params:
+    """The running average of the trained groups after a step; short at first, so that the start is soon forgotten.
+
+    A refused step leaves parameters as they are, so the average moves towards those.
+    """
+    rate = 1.0 - jnp.minimum(decay, (1.0 + state.step) / (10.0 + state.step))
+    return {g: jax.tree.map(lambda old, new: old + rate * (new - old), state.ema[g], params[g]) for g in state.ema}
 
 
 def keep_if(condition: jax.Array, new: Any, old: Any) -> Any:

@@ -1,65 +1,73 @@
 """The loop: build, restore or start, step, log, save, validate. What a step does is in step.py."""
 
-import contextlib
 import dataclasses
-import glob
+import functools
+import hashlib
 import json
-import logging
-import os
-import signal
-import sys
-import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
 import numpy as np
+from etils import epath
 from flax import linen as nn
 from ml_collections import ConfigDict
-from tqdm import tqdm
 
-from e2etts_jax import losses, sharding, state, step
+from e2etts_jax import distributed, flops, losses, processes, rows, sharding, state, step
 from e2etts_jax.checkpoint import Checkpointer, load_items
 from e2etts_jax.data import pipeline, sources
-from e2etts_jax.data.catalog import SPEAKER_DIM
 from e2etts_jax.data.text import Tokenizer
 from e2etts_jax.data.text import make as make_tokenizer
-from e2etts_jax.infer.synthesizer import ONE_VOICE, VOICE
-from e2etts_jax.metrics import MetricsWriter
+from e2etts_jax.metrics import MetricsWriter, Silent
+from e2etts_jax.profile import Profile
+from e2etts_jax.progress import StageLog
 from e2etts_jax.samples import Sampler
 from e2etts_jax.stages import Stage, parse_run
+from e2etts_jax.stopping import Interrupted, Stop
 from e2etts_jax.system import System
-from e2etts_jax.types import GROUPS, Batch
-
-logger = logging.getLogger(__name__)
-
-# What may differ between two runs of one workdir: nothing here changes a bit of the result.
-FREE = ("log_every", "checkpoint_every", "keep", "max_skipped", "infer", "data.workers", "data.prefetch")
+from e2etts_jax.types import GROUPS
+from e2etts_jax.workdir import claim, keep_voice, saved_stages
 
 
-VOICE_CLIPS = 100  # clips in which a speaker vector is looked for
-LINE_EVERY = 20.0  # seconds between progress lines where the output is no terminal
+@dataclasses.dataclass(frozen=True)
+class Setup:
+    """What a config asks for.
 
+    Attributes:
+      share: of the rows of every batch, which part this process makes: its number, and how many parts there are.
+    """
 
-class Interrupted(Exception):
-    """A signal asked the run to stop; everything is saved."""
-
-
-@dataclasses.dataclass
-class Run:
-    """What all stages of a run share."""
-
-    config: ConfigDict
-    workdir: str
     system: System
     terms: Mapping[str, losses.Term]
     stages: list[Stage]
     mesh: jax.sharding.Mesh
     rules: sharding.Rules
+    share: tuple[int, int]
     text: Tokenizer
-    writer: MetricsWriter
+
+    @classmethod
+    def of(cls, config: ConfigDict) -> "Setup":
+        """Raises ValueError where the config contradicts itself, or asks for more than the devices can do."""
+        text = make_tokenizer(config.text)
+        system = System.from_config(config, text.vocab_size)
+        terms = losses.terms(system.rm.config.tasks, speaker=system.rm.config.speaker > 0)
+        stages = parse_run(config, terms)
+        if not stages:
+            raise ValueError("config.run names no stage")
+        mesh = sharding.make_mesh(config.mesh.shape)
+        rows.check(mesh, stages)
+        return cls(system, terms, stages, mesh, sharding.rules_of(config.mesh.rules), rows.share(mesh), text)
+
+
+@dataclasses.dataclass(frozen=True)
+class Run(Setup):
+    """What all stages of a run share."""
+
+    config: ConfigDict
+    workdir: str
+    writer: MetricsWriter | Silent
     sampler: Sampler
-    stop: list[int]  # signals received
+    stop: Stop
 
 
 def run(config: ConfigDict, workdir: str) -> None:
@@ -70,33 +78,54 @@ def run(config: ConfigDict, workdir: str) -> None:
       Interrupted: stopped by SIGINT or SIGTERM after saving.
       FloatingPointError: too many steps in a row were not finite.
     """
-    text = make_tokenizer(config.text)
-    system = System.from_config(config, text.vocab_size)
-    terms = losses.terms(system.rm.config.tasks, speaker=system.rm.config.speaker > 0)
-    stages = parse_run(config, terms)
-    if not stages:
-        raise ValueError("config.run names no stage")
-    mesh, rules = sharding.make_mesh(config.mesh.shape), sharding.rules_of(config.mesh.rules)
-    source = sources.open_source(config.data, "train")  # builds the data set if need be
-    check_data(system, stages, source)
-    sources.open_source(config.data, "validation")  # now, not after the first stage
-    claim(workdir, config)
-    voice = keep_voice(workdir, config, source)
-    stop: list[int] = []
-    with jax.set_mesh(mesh), nn.logical_axis_rules(rules), catch_signals(stop):
-        writer, sampler = MetricsWriter(workdir), Sampler(config, voice)
-        r = Run(config, workdir, system, terms, stages, mesh, rules, text, writer, sampler, stop)
+    distributed.check()
+    setup = processes.agreed(lambda: Setup.of(config))
+    source = processes.in_turn(lambda: open_data(config, setup))
+    same_everywhere(config, source)
+    processes.first(lambda: claim(workdir, config))
+    main = processes.first_process()
+    voice = processes.agreed(lambda: keep_voice(workdir, config, source) if main else None)
+    stop = Stop()
+    with jax.set_mesh(setup.mesh), nn.logical_axis_rules(setup.rules), stop.listening():
+        writer = processes.agreed(lambda: MetricsWriter(workdir) if main else Silent())
+        r = Run(**vars(setup), config=config, workdir=workdir, writer=writer, sampler=Sampler(config, voice), stop=stop)
         print_sizes(r)
         try:
             current, index = resume(r)
-            for stage in stages[index:]:
+            for stage in setup.stages[index:]:
                 if current is None or stage.index != index:
-                    params = initial(r) if current is None else current.params
+                    params = initial(r) if current is None else current.result
                     current = begin(r, stage, params)
                     r.writer.truncate(-1, stage.name)
                 current = train_stage(r, stage, current)
         finally:
             r.writer.close()
+
+
+def open_data(config: ConfigDict, setup: Setup) -> sources.Source:
+    """The clips to train on; what is derived from them is there when this returns.
+
+    Raises:
+      ValueError: data sets that are not there, or that the models and stages can't use.
+    """
+    source = sources.open_source(config.data, "train")  # builds the data set if need be
+    check_data(setup.system, setup.stages, source)
+    sources.open_source(config.data, "validation")  # now, not after the first stage
+    return source
+
+
+def same_everywhere(config: ConfigDict, source: sources.Source) -> None:
+    """Refuses processes that were started with another config, or that see other data.
+
+    Raises:
+      ValueError: one was.
+    """
+    seen = f"{len(source)} {int(source.samples(config.audio.sample_rate).sum())}"
+    told = processes.exchange(hashlib.sha256(f"{config.to_json()} {seen}".encode()).hexdigest())
+    for i, word in enumerate(told):
+        if word != told[0]:
+            words = f"process {i} has another config than process 0, or other clips (this one has {len(source)})"
+            raise processes.alike(ValueError(words))
 
 
 def check_data(system: System, stages: Sequence[Stage], source: sources.Source) -> None:
@@ -105,9 +134,7 @@ def check_data(system: System, stages: Sequence[Stage], source: sources.Source) 
     Raises:
       ValueError: speaker vectors of another size, a labelled task with other classes, or one without labels.
     """
-    for model, size in (("rm", system.rm.config.speaker), ("fm", system.fm.config.speaker)):
-        if size not in (0, SPEAKER_DIM) or (model == "fm" and not size):
-            raise ValueError(f"model.{model}.speaker={size}: speaker vectors of the data have {SPEAKER_DIM} numbers")
+    sources.check_speaker(source, fm=system.fm.config.speaker, rm=system.rm.config.speaker)
     for task, classes in system.rm.config.tasks:
         names = source.label_names.get(task)
         if names is None:
@@ -121,69 +148,11 @@ def check_data(system: System, stages: Sequence[Stage], source: sources.Source) 
             )
 
 
-def keep_voice(workdir: str, config: ConfigDict, source: sources.Source) -> np.ndarray | None:
-    """The voice to speak with after training on many: that of the first clip which has one, kept in the workdir."""
-    if config.data.dataset in ONE_VOICE:
-        return None
-    for i in range(min(len(source), VOICE_CLIPS)):
-        vector = source.speaker(i)
-        if vector is not None:
-            np.save(os.path.join(workdir, VOICE), vector)
-            return vector
-    return None
-
-
-def claim(workdir: str, config: ConfigDict) -> None:
-    """Writes the resolved config into a workdir; refuses one in which another config has trained."""
-    path, metrics = os.path.join(workdir, "config.json"), os.path.join(workdir, "metrics.jsonl")
-    mine = json.loads(config.to_json())
-    logged = os.path.exists(metrics) and os.path.getsize(metrics) > 0
-    if os.path.exists(path) and (logged or glob.glob(os.path.join(workdir, "checkpoints", "*", "*"))):
-        with open(path) as file:
-            theirs = json.load(file)
-        changed = [key for key in different(theirs, mine) if not key.startswith(FREE)]
-        if changed:
-            raise ValueError(
-                f"workdir {workdir} belongs to another config (different: {', '.join(changed[:8])}): "
-                "choose another --workdir, or the config it was made with"
-            )
-    try:
-        os.makedirs(workdir, exist_ok=True)
-    except FileExistsError:
-        raise ValueError(f"workdir {workdir} is a file: choose another --workdir") from None
-    with open(path + ".tmp", "w") as file:
-        json.dump(mine, file, indent=1, sort_keys=True)
-    os.replace(path + ".tmp", path)
-
-
-def different(a: Any, b: Any, prefix: str = "") -> list[str]:
-    """Dotted names of the leaves in which two JSON trees differ."""
-    if isinstance(a, dict) and isinstance(b, dict):
-        return [x for k in sorted({*a, *b}) for x in different(a.get(k), b.get(k), f"{prefix}{k}.")]
-    return [] if a == b else [prefix.rstrip(".")]
-
-
-@contextlib.contextmanager
-def catch_signals(stop: list[int]) -> Iterator[None]:
-    """SIGINT and SIGTERM append to `stop`; a second one kills as usual."""
-
-    def note(number: int, frame: Any) -> None:
-        stop.append(number)
-        signal.signal(number, before[signal.Signals(number)])
-
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
 def print_sizes(r: Run) -> None:
-    sizes = {g: sum(x.size for x in jax.tree.leaves(p)) for g, p in r.system.abstract().items()}
-    parts = "  ".join(f"{g} {n / 1e6:.2f} M" for g, n in sizes.items())
+    processes.say(flops.parameter_table(r.system))
     dtype = np.dtype(r.system.tokenizer.dtype).name
-    print(f"parameters: {parts}  all {sum(sizes.values()) / 1e6:.2f} M; compute {dtype} on {r.mesh.size} device(s)")
+    where = f"{r.mesh.size} device(s)" + (f" of {jax.process_count()} processes" if processes.several() else "")
+    processes.say(f"computing in {dtype} on {where}")
 
 
 # --- state: fresh, warm, restored -------------------------------------------------------------------------------------
@@ -202,17 +171,16 @@ def initial(r: Run) -> Any:
     if not other:
         return fresh
     try:
-        with open(os.path.join(other, "config.json")) as file:
-            names = json.load(file)["run"]
+        names = json.loads((epath.Path(other) / "config.json").read_text())["run"]
     except OSError as error:
         raise ValueError(f"warm_start: {other} is not a workdir ({error})") from None
+    there = processes.first(lambda: saved_stages(other))
     abstract = state.abstract(r.system, r.stages[0], ())
     places = jax.tree.map(lambda a, s: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=s), abstract.params, shardings)
     for name in reversed(names):
-        directory = os.path.join(other, "checkpoints", name)
-        if os.path.isdir(directory):
+        if name in there:
             try:
-                return {**fresh, **load_items(directory, groups, places)}
+                return {**fresh, **load_items(str(epath.Path(other) / "checkpoints" / name), groups, places)}
             except FileNotFoundError:  # nothing usable of this stage: take the one before
                 continue
     raise ValueError(f"warm_start: {other} holds no usable checkpoint")
@@ -227,19 +195,24 @@ def begin(r: Run, stage: Stage, params: Any) -> state.State:
 
 
 def items(s: state.State) -> dict[str, Any]:
-    """The state as checkpoint items: every group alone, so that one group can be warm-started."""
+    """The state as checkpoint items: every group alone, so that one group can be warm-started.
+
+    Who reads a group reads the stage's result; where that is an average, `live` has what training goes on with.
+    """
     misc = {"step": s.step, "skipped": s.skipped, "key": s.key}
-    return {**s.params, "frozen": s.frozen, "opt": s.opt, "misc": misc}
+    live = {"live": {g: s.params[g] for g in s.ema}} if s.ema else {}
+    return {**s.result, **live, "frozen": s.frozen, "opt": s.opt, "misc": misc}
 
 
 def checkpointer(r: Run, stage: Stage) -> Checkpointer:
-    return Checkpointer(os.path.join(r.workdir, "checkpoints", stage.name), keep=r.config.keep)
+    return Checkpointer(str(epath.Path(r.workdir) / "checkpoints" / stage.name), keep=r.config.keep)
 
 
 def resume(r: Run) -> tuple[state.State | None, int]:
     """The newest good state in the workdir and the index of its stage; (None, 0) if there is none."""
+    there = processes.first(lambda: saved_stages(r.workdir))
     for stage in reversed(r.stages):
-        if not os.path.isdir(os.path.join(r.workdir, "checkpoints", stage.name)):
+        if stage.name not in there:
             continue
         needs = step.needed(stage, r.terms)
         abstract = state.abstract(r.system, stage, needs)
@@ -251,10 +224,11 @@ def resume(r: Run) -> tuple[state.State | None, int]:
         if found is None:
             continue
         at, tree, _ = found
-        params = {g: tree[g] for g in GROUPS}
+        live = tree.get("live", {})
+        params, ema = {**{g: tree[g] for g in GROUPS}, **live}, {g: tree[g] for g in live}
         r.writer.truncate(at, stage.name)
-        print(f"continuing stage {stage.name} at step {at} of {stage.steps}", flush=True)
-        return state.State(params, tree["frozen"], tree["opt"], **tree["misc"]), stage.index
+        processes.say(f"continuing stage {stage.name} at step {at} of {stage.steps}")
+        return state.State(params, tree["frozen"], ema, tree["opt"], **tree["misc"]), stage.index
     return None, 0
 
 
@@ -270,67 +244,71 @@ def data(r: Run, split: str, stage: Stage) -> dict[str, Any]:
         "tokenizer": r.text,
         "split": split,
         "batch_size": stage.batch_size,
-        "process_index": jax.process_index(),
-        "process_count": jax.process_count(),
+        "process_index": r.share[0],
+        "process_count": r.share[1],
     }
-
-
-def put(r: Run, batch: Mapping[str, Any]) -> Batch:
-    """This process's rows of a batch onto its devices."""
-    place = sharding.batch_sharding(r.mesh)
-    return Batch(**jax.tree.map(lambda x: jax.make_array_from_process_local_data(place, x), dict(batch)))
 
 
 def train_stage(r: Run, stage: Stage, s: state.State) -> state.State:
     """Trains a stage from `s.step` to its end, saving on the way."""
     c, saver = r.config, checkpointer(r, stage)
     start = saved = int(s.step)
-    if start >= stage.steps and validated(r, stage):
+    if start >= stage.steps and processes.first(lambda: r.writer.has(stage.name, "val/")):
         return s
     options = {"seed": c.seed + stage.index, "shuffle": True}
-    batches = pipeline.make_batches(**data(r, "train", stage), **options)
+    batches = processes.in_turn(lambda: pipeline.make_batches(**data(r, "train", stage), **options))
     ahead = iter(pipeline.stream(batches, start, workers=c.data.workers, prefetch=c.data.prefetch))
     # the state leaves a step where it entered it, or the second step would compile again
     places = state.shardings(r.system, stage, step.needed(stage, r.terms), r.mesh, r.rules)
     one_step = step.make_train_step(r.system, stage, r.terms)
     train_step = jax.jit(one_step, donate_argnums=0, out_shardings=(places, None))
-    log = StageLog(r, stage, start)
+    shape = functools.partial(flops.Shape, rows=stage.batch_size, text=c.data.max_text)
+    cost = functools.cache(lambda tokens: flops.step(r.system, stage, r.terms, shape(tokens=tokens)))
+    log, profile = StageLog(c, r.writer, stage, start, cost), Profile(c.profile, r.workdir, stage.name)
     pending: tuple[int, Any] | None = None
+    stop = False
     try:
-        for at in range(start + 1, stage.steps + 1):
-            with log.phase("input"):
-                rows = next(ahead)
-                batch = put(r, rows)
-            s, metrics = train_step(s, batch)
-            log.dispatched(batch.wav.size, rows)
-            if pending is not None:  # fetched only now that the device has its next step
-                log.write(*pending)
-            pending = (at, metrics) if at % c.log_every == 0 or at in (1, stage.steps) else None
-            if r.stop:
-                break
-            if at % c.checkpoint_every == 0 or at == stage.steps:
-                if pending is not None:  # a run that goes on from this save won't log the step again
+        with processes.together():  # before `close`, which waits for the others
+            for at in range(start + 1, stage.steps + 1):
+                with log.phase("input"):
+                    made = next(ahead)
+                    batch = rows.put(r.mesh, made)
+                profile.before(at)
+                with log.call(batch.wav.shape[1]):
+                    s, metrics = train_step(s, batch)
+                log.dispatched(batch.wav.size, made)
+                if pending is not None:  # fetched only now that the device has its next step
                     log.write(*pending)
-                    pending = None
-                with log.phase("save"):
-                    save(r, stage, saver, s, at)
-                    saved = at
-        if pending is not None:
-            log.write(*pending)
-        if r.stop:
-            done = int(s.step)
-            if done > saved:
-                save(r, stage, saver, s, done)
-            raise Interrupted(f"stopped in stage {stage.name} after step {done}; the same command continues there")
-        validate(r, stage, s)
-        r.sampler.log(s.params, r.writer, stage.steps, stage.name)
+                pending = (at, metrics) if at % c.log_every == 0 or at in (1, stage.steps) else None
+                stop = r.stop()
+                if stop:
+                    break
+                if at % c.checkpoint_every == 0 or at == stage.steps:
+                    if pending is not None:  # a run that goes on from this save won't log the step again
+                        log.write(*pending)
+                        pending = None
+                    with log.phase("save"):
+                        save(r, stage, saver, s, at)
+                        saved = at
+            if pending is not None:
+                log.write(*pending)
+            if stop or r.stop():
+                done = int(s.step)
+                if done > saved:
+                    save(r, stage, saver, s, done)
+                words = f"stopped in stage {stage.name} after step {done}; the same command continues there"
+                raise processes.alike(Interrupted(words))
+            validate(r, stage, s)
+            r.sampler.log(s.result, r.writer, stage.steps, stage.name)
     finally:
+        profile.close()
         log.close()
         saver.close()
     return s
 
 
 def save(r: Run, stage: Stage, saver: Checkpointer, s: state.State, at: int) -> None:
+    r.writer.push()
     saver.save(at, items(s), {"stage": stage.name, "seed": r.config.seed})
 
 
@@ -338,89 +316,11 @@ def validate(r: Run, stage: Stage, s: state.State) -> None:
     """Loss terms over the validation split, every clip once, logged as `val/<term>`."""
     evaluate = jax.jit(step.make_eval_step(r.system, stage, r.terms))
     sums: dict[str, list[float]] = {}
-    for batch in pipeline.stream(pipeline.make_eval_batches(**data(r, "validation", stage))):
-        for name, term in jax.device_get(evaluate(s, put(r, batch))).items():
+    batches = processes.in_turn(lambda: pipeline.make_eval_batches(**data(r, "validation", stage)))
+    for batch in pipeline.stream(batches):
+        for name, term in jax.device_get(evaluate(s, rows.put(r.mesh, batch))).items():
             total = sums.setdefault(name, [0.0, 0.0])
             total[0], total[1] = total[0] + float(term.num), total[1] + float(term.den)
     means = {f"val/{name}": num / max(den, 1.0) for name, (num, den) in sums.items()}
     r.writer.scalars(means, stage.steps, stage.name)
-    print("  ".join(f"{name} {value:.4f}" for name, value in means.items()))
-
-
-def validated(r: Run, stage: Stage) -> bool:
-    """Is the stage's validation logged? A run may end between the last save and that."""
-    with open(os.path.join(r.workdir, "metrics.jsonl")) as file:
-        lines = [json.loads(line) for line in file]
-    return any(line["stage"] == stage.name and any(name.startswith("val/") for name in line) for line in lines)
-
-
-class StageLog:
-    """Progress bar, metric lines and the guard against losses that stay non-finite."""
-
-    def __init__(self, r: Run, stage: Stage, start: int):
-        self.r, self.stage = r, stage
-        self.bar = tqdm(
-            total=stage.steps,
-            initial=start,
-            desc=f"{stage.index + 1}/{len(r.stages)} {stage.name}",
-            unit="step",
-            file=sys.stdout,
-            disable=not sys.stdout.isatty(),
-            dynamic_ncols=True,
-        )
-        self.started, self.start, self.told = time.perf_counter(), start, time.perf_counter()
-        self.reset()
-
-    def reset(self) -> None:
-        self.begun, self.steps, self.samples, self.filled, self.width = time.perf_counter(), 0, 0, 0, 0
-        self.spent = {"input": 0.0, "save": 0.0}
-
-    @contextlib.contextmanager
-    def phase(self, name: str) -> Iterator[None]:
-        begun = time.perf_counter()
-        yield
-        self.spent[name] += time.perf_counter() - begun
-
-    def dispatched(self, samples: int, rows: Mapping[str, Any]) -> None:
-        """Counts a step: `samples` of audio over all processes, padding included, and `rows`, this process's."""
-        self.bar.update()
-        self.steps += 1
-        self.samples += samples
-        self.filled += int(rows["wav_len"].sum())
-        self.width += rows["wav"].size
-
-    def write(self, at: int, metrics: Any) -> None:
-        values = {name: float(value) for name, value in jax.device_get(metrics).items()}
-        skipped = int(values["guard/skipped"])
-        if skipped >= self.r.config.max_skipped:
-            raise FloatingPointError(
-                f"stage {self.stage.name}: loss or gradient was not finite in steps {at - skipped + 1} to {at} "
-                "(batches of the same numbers); parameters are as before them. Lower the rate or look at the data"
-            )
-        wall = time.perf_counter() - self.begun
-        rate = self.r.config.audio.sample_rate
-        values |= {
-            "perf/steps_per_s": self.steps / wall,
-            "perf/audio_s_per_s": self.samples / rate / wall,  # padding included
-            "perf/padding": 1.0 - self.filled / self.width if self.width else 0.0,
-            "perf/input_share": self.spent["input"] / wall,
-            "perf/save_share": self.spent["save"] / wall,
-        }
-        self.r.writer.scalars(values, at, self.stage.name)
-        shown = {n.removeprefix("loss/"): f"{v:.3f}" for n, v in values.items() if n.startswith("loss/")}
-        self.bar.set_postfix(shown, refresh=False)
-        self.tell(at, shown)
-        self.reset()
-
-    def tell(self, at: int, shown: Mapping[str, str]) -> None:
-        """Where the output is no terminal: a line now and then in place of the bar."""
-        now = time.perf_counter()
-        if not self.bar.disable or (now - self.told < LINE_EVERY and at < self.stage.steps):
-            return
-        self.told = now
-        left = (now - self.started) / (at - self.start) * (self.stage.steps - at)
-        losses = "  ".join(f"{name} {value}" for name, value in shown.items())
-        print(f"{self.stage.name} {at}/{self.stage.steps}, {left / 60:.1f} min left:  {losses}", flush=True)
-
-    def close(self) -> None:
-        self.bar.close()
+    processes.say("  ".join(f"{name} {value:.4f}" for name, value in means.items()))

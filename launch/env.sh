@@ -45,6 +45,17 @@ make_env() {
   echo "$hash" >"$stamp"
 }
 
+# The TPU compiler, for tests/aot: beside the environment, because with it inside JAX looks for TPUs at every start.
+make_libtpu() {
+  local hash
+  [[ $(uname -sm) == "Linux x86_64" ]] || return 0
+  hash=$(cksum <requirements-aot.lock)
+  if [[ ! -f .venv/libtpu/installed || $(cat .venv/libtpu/installed) != "$hash" ]]; then
+    uv pip install --quiet --no-deps --require-hashes --target .venv/libtpu -r requirements-aot.lock || { install_failed; return 1; }
+    echo "$hash" >.venv/libtpu/installed
+  fi
+}
+
 install_failed() {
   echo "The installation failed: the message above says why. It needs a package index (pip's and uv's own settings name one)" \
     "and about 2 GB of disk. What was already installed stays in .venv; run this again to go on." >&2

@@ -10,7 +10,10 @@ compile() {
 }
 compile --extra data --extra eval --extra dev -o requirements-dev.lock "$@"
 compile --extra data --extra eval --constraint requirements-dev.lock -o requirements.lock "$@"
-if grep -n "://" requirements.lock requirements-dev.lock; then
+# the TPU compiler that the locked jax wants, alone: launch/env.sh, make_libtpu
+echo "jax[tpu]" | uv pip compile - --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
+  --no-emit-index-url --no-emit-find-links --constraint requirements-dev.lock | awk '/^[a-z]/ {keep = /^libtpu==/} keep' >requirements-aot.lock
+if grep -n "://" requirements.lock requirements-dev.lock requirements-aot.lock; then
   echo "lock.sh: the lines above name a host; a lock must install from whatever index the user has" >&2
   exit 1
 fi

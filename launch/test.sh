@@ -4,6 +4,7 @@ set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
 source launch/env.sh
 make_env requirements-dev.lock || exit 1
+make_libtpu || exit 1
 
 # Two pytest workers on two cores: the numeric libraries must not start a thread per core in each.
 export OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 NUMBA_NUM_THREADS=1

@@ -48,9 +48,11 @@ MUTANTS = (
     ("moments without their parameters", "state.py", "return leaf if isinstance(leaf, absent) else place", "return leaf if isinstance(leaf, absent) else everywhere", "test_sharding.py -k moments"),
     ("Muon moves embeddings", "optim.py", '"blocks" in names and', "", "test_optim.py"),
     ("norms decay", "optim.py", "path[-1].key in DECAYED", "True", "test_optim.py test_contract.py"),
+    ("the average starts over in every step", "step.py", "old + rate * (new - old)", "new", "test_ema.py"),
+    ("a run goes on with its average", "train.py", '{**{g: tree[g] for g in GROUPS}, **live}', '{g: tree[g] for g in GROUPS}', "test_train.py -k bit_by_bit"),
     # resume
     ("data starts over after a resume", "train.py", "pipeline.stream(batches, start,", "pipeline.stream(batches, 0,", "test_train.py -k 'bit_by_bit or digit'"),
-    ("moments are lost on resume", "train.py", 'state.State(params, tree["frozen"], tree["opt"],', 'state.State(params, tree["frozen"], jax.tree.map(lambda x: x * 0, tree["opt"]),', "test_train.py -k bit_by_bit"),
+    ("moments are lost on resume", "train.py", 'state.State(params, tree["frozen"], ema, tree["opt"],', 'state.State(params, tree["frozen"], ema, jax.tree.map(lambda x: x * 0, tree["opt"]),', "test_train.py -k bit_by_bit"),
     ("metrics of lost steps stay", "train.py", "r.writer.truncate(at, stage.name)", "pass", "test_train.py -k digit"),
     ("checksums are not compared", "checkpoint.py", "and _digest(path / name) != digest", "and not (path / name).exists()", "test_checkpoint.py -k flipped"),
     ("a save without manifest counts", "checkpoint.py", "if (self.directory / str(step) / MANIFEST).exists()]", "]", "test_checkpoint.py -k 'kill or unfinished'"),

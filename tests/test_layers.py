@@ -11,12 +11,12 @@ PACKAGE = "e2etts_jax"
 # From the bottom up; a module imports from its own row and the rows before it. A name stands for the module and, if it
 # is a package, everything in it; the longest name wins. `e2etts_jax.` is left out.
 LAYERS: list[set[str]] = [
-    {"types", "rng", "cli", "run_flags", "models.fsq", "models.ode"},
-    {"models", "data", "features", "stages", "optim", "sharding", "metrics", "flops", "interop"},
+    {"types", "rng", "cli", "run_flags", "bucket", "distributed", "processes", "stopping", "models.fsq", "models.ode"},
+    {"models", "data", "features", "stages", "optim", "sharding", "metrics", "interop", "chips", "hlo"},
     {"augment", "system", "forward", "losses", "state", "checkpoint", "infer"},
-    {"step"},
-    {"samples", "train", "evaluate"},
-    {"main", "aot", "prepare", "synthesize", "stream"},
+    {"step", "flops"},
+    {"rows", "profile", "progress", "samples", "workdir", "weights", "train", "evaluate"},
+    {"main", "aot", "prepare", "synthesize", "stream", "import_weights", "export_weights"},
 ]
 
 # Beyond the order of the rows: (importer, what it may not reach even through other modules of the package).

@@ -14,7 +14,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from tiny import Tiny, batch, build, fast_jit, load, tiny, with_terms
 
 from configs import sharding as presets
-from e2etts_jax import sharding, state
+from e2etts_jax import flops, sharding, state
 from e2etts_jax.stages import Optimizer, Stage
 from e2etts_jax.step import make_train_step, needed
 
@@ -149,6 +149,16 @@ def test_places_are_the_golden_ones():
     large = [(name, place) for name, x, place in table if x.size > 2**20]
     assert len(large) > 20
     assert not [name for name, place in large if place.is_fully_replicated], "a large parameter is replicated"
+
+
+def test_parameters_are_the_golden_ones():
+    """What `joint:base` consists of, as it is printed at the start of a run."""
+    made = flops.parameter_table(shipped("base")[0].system) + "\n"
+    file = GOLDEN / "parameters_joint_base.txt"
+    if os.environ.get(RENEW):
+        file.write_text(made)
+    old = file.read_text() if file.exists() else ""
+    assert made == old, f"other parameters than in {file}; if that is meant: {RENEW}=1 pytest {__file__}"
 
 
 def test_moments_lie_with_their_parameters():

@@ -19,12 +19,11 @@ import jax
 import pytest
 from faults.config import STEPS, get_config
 from ml_collections import ConfigDict
+from numbers_data import make_numbers
 from tiny import same_bits
 
 from e2etts_jax import losses, main, run_flags, sharding, train
 from e2etts_jax.checkpoint import load_items
-from e2etts_jax.data.datasets.numbers import compose, grammar
-from e2etts_jax.data.datasets.numbers.builder import Numbers
 from e2etts_jax.data.text import CharTokenizer
 from e2etts_jax.stages import parse_run
 from e2etts_jax.system import System
@@ -113,17 +112,7 @@ def content(workdir: Path) -> dict[Path, bytes]:
 @pytest.fixture(scope="module")
 def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a `numbers` of two dozen short clips, where programs find it without being told."""
-    root = tmp_path_factory.mktemp("data")
-
-    def short(rng: Any) -> compose.Utterance:
-        return compose.Utterance("amount", (grammar.cardinal(int(rng.integers(100))),))
-
-    with pytest.MonkeyPatch.context() as patch:
-        for split, clips in (("train", 24), ("validation", 5), ("test", 2)):
-            patch.setattr(Numbers.BUILDER_CONFIGS[0], split, clips)
-        patch.setattr(grammar, "utterance", short)
-        Numbers(data_dir=root, file_format="array_record").download_and_prepare()
-    return root
+    return make_numbers(tmp_path_factory.mktemp("data"))
 
 
 @pytest.fixture(scope="module")

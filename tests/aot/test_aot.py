@@ -2,6 +2,7 @@
 
 import json
 import os
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ from ml_collections import ConfigDict
 from e2etts_jax import aot
 from e2etts_jax.stages import Stage
 
+pytestmark = pytest.mark.skipif(platform.system() != "Linux" or platform.machine() != "x86_64", reason="no libtpu")
 LIBTPU = Path(__file__).parents[2] / ".venv" / "libtpu" / "libtpu" / "libtpu.so"
 
 

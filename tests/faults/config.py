@@ -14,6 +14,7 @@ def get_config(data_dir: str) -> ConfigDict:
     for name, steps in STEPS.items():
         c.stages[name].steps, c.stages[name].plan.fm_crop_tokens = steps, 8
     c.stages.joint.terms.recon_mel = 0.0  # takes longest to trace, and every process traces anew
+    c.stages.tune.ema = 0.9  # so that a run which goes on needs parameters and their average
     c.log_every, c.checkpoint_every = 1, 2
     c.infer.max_tokens, c.infer.ode_steps = 8, 1
     return c

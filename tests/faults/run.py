@@ -16,7 +16,7 @@ from typing import Any
 import orbax.checkpoint as ocp
 from absl import app
 
-from e2etts_jax import checkpoint, main, train
+from e2etts_jax import checkpoint, main, rows, train
 
 KIND, STAGE, STEP = sys.argv.pop(1).split(":")
 PLACE = (STAGE, STEP)
@@ -44,7 +44,7 @@ def die_after(r: Any, stage: Any, saver: Any, *rest: Any) -> None:
     die_in(Path(str(saver.directory), str(rest[-1])))
 
 
-def put(r: Any, batch: dict[str, Any]) -> None:
+def put(mesh: Any, batch: dict[str, Any]) -> None:
     clock["step"] += 1
     if clock["step"] >= int(STEP):
         batch["speaker"][:] = float("nan")
@@ -56,7 +56,7 @@ def count(log: Any, *counted: Any) -> None:
         os.kill(os.getpid(), signal.Signals[KIND])
 
 
-def start_clock(log: Any, r: Any, stage: Any, start: int) -> None:
+def start_clock(log: Any, config: Any, writer: Any, stage: Any, start: int, cost: Any) -> None:
     clock["step"] = start
 
 
@@ -69,7 +69,7 @@ elif KIND == "manifest":
 elif KIND == "saved":
     save, train.save = train.save, die_after
 elif KIND == "nan":
-    before(train, "put", put)
+    before(rows, "put", put)
 elif KIND in ("SIGTERM", "SIGINT"):
     before(train.StageLog, "dispatched", count)
 elif KIND != "none":
