@@ -25,6 +25,7 @@ _BEFORE_A_NUMBER = {
     "no": "number", "nos": "numbers", "vol": "volume", "p": "page", "pp": "pages", "ch": "chapter", "fig": "figure",
     "apt": "apartment", "ca": "circa", "#": "number",
 }  # fmt: skip
+# Lists, for capitals alone do not tell "Visit St. Ives" from "Main St. Bridge", "Henry II" from "Rocky II".
 _ROADS = {"St": "Street", "Dr": "Drive"}
 _NO_ROADS = "The|And|But|In|At|On|To|Of|For|From|By|Near|With|Visit|Our|Dear|Hello|Hi|Thanks|Mount|Fort|Port|Lake|Cape"
 _SAINTS = (
