@@ -32,9 +32,9 @@ def known() -> dict[tuple[str, str], dict[str, Any]]:
 
 def compile_all(only: str) -> None:
     FILE.parent.mkdir(parents=True, exist_ok=True)
-    for place, (topology, slices, mesh, parts) in PLACES.items():
-        for recipe, stages in RECIPES.items():
-            for stage in stages:
+    for recipe, stages in RECIPES.items():
+        for stage in stages:
+            for place, (topology, slices, mesh, parts) in PLACES.items():
                 if (place, stage) in known() or only not in ("", place):
                     continue
                 command = [sys.executable, "-m", "e2etts_jax.aot", f"--config=configs/{recipe}.py:base"]
