@@ -13,6 +13,11 @@ AXES = ("data", "fsdp", "tensor")
 Rules = tuple[tuple[str, Any], ...]
 
 
+def count_slices(devices: Sequence[Any]) -> int:
+    """TPU slices of the devices; 1 on other platforms. (GPUs have a slice index too, one for each host.)"""
+    return len({device.slice_index for device in devices if device.platform == "tpu"}) or 1
+
+
 def make_mesh(shape: Sequence[int], devices: Sequence[jax.Device] | None = None) -> Mesh:
     """Mesh over AXES; one size may be -1 = whatever devices are left, and 0 is the number of TPU slices.
 
@@ -22,7 +27,7 @@ def make_mesh(shape: Sequence[int], devices: Sequence[jax.Device] | None = None)
       ValueError: the sizes do not multiply to the number of devices, or the data axis does not divide over the slices.
     """
     devices = list(jax.devices() if devices is None else devices)
-    slices = len({getattr(device, "slice_index", 0) for device in devices})
+    slices = count_slices(devices)
     sizes = [slices if size == 0 else size for size in shape]
     if len(sizes) != len(AXES) or sizes.count(-1) > 1:
         raise ValueError(f"mesh.shape needs {len(AXES)} sizes for {AXES}, at most one of them -1; got {tuple(shape)}")

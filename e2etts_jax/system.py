@@ -1,6 +1,7 @@
 """The four models of one configuration, and their first parameters."""
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -125,6 +126,7 @@ class System:
         }
         return {g: getattr(self, g).init(keys[g], *arguments[g])["params"] for g in GROUPS}
 
+    @functools.cache  # noqa: B019, a system is small and lives as long as the program
     def abstract(self) -> Params:
         """Shapes and dtypes of `init`, boxed, without computing anything."""
         return jax.eval_shape(self.init, jax.eval_shape(lambda: jax.random.key(0)))

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import os
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import jax
@@ -209,6 +210,12 @@ def test_meshes_that_do_not_fit_are_named(shape: tuple[int, ...], message: str):
         sharding.make_mesh(shape)
     assert message in str(error.value)
     assert str(shape) in str(error.value)
+
+
+@pytest.mark.parametrize("platform, slices", [("tpu", 2), ("gpu", 1), ("cpu", 1)])
+def test_hosts_of_gpus_are_no_slices(platform: str, slices: int):
+    devices = [SimpleNamespace(platform=platform, slice_index=i // 2) for i in range(4)]
+    assert sharding.count_slices(devices) == slices
 
 
 def test_meshes_always_have_the_same_axes():

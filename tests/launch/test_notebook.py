@@ -34,7 +34,7 @@ def test_it_runs_from_top_to_bottom(tmp_path: Path, repo_root: Path):
     made = make_numbers(tmp_path / "data")
     done = run(
         repo_root / "launch",  # it finds the checkout that it lies in
-        CONFIG=f"tests/faults/config.py:{made}",
+        CONFIG=f"tests/launch/config.py:{made}",
         WORKDIR=str(tmp_path / "run"),
         PYTHONPATH=os.pathsep.join((str(repo_root), str(repo_root / "tests"))),
         JAX_NUM_CPU_DEVICES="1",

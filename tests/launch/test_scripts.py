@@ -1,11 +1,14 @@
 """Launch files: what they would do is what is meant, and nothing is done that was not asked for."""
 
+import contextlib
 import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -218,9 +221,10 @@ class Host:
             (root / "launch").mkdir(exist_ok=True)
             shutil.copy(LAUNCH / name, root / "launch")
         script = """
+            trap 'echo saved; exit 130' TERM
+            echo $$ >>pids
             echo "$E2ETTS_PROCESSES $*"
             case $4 in --code=*) exit "${4#*=}" ;; esac
-            trap 'echo saved; exit 130' TERM
             while true; do sleep 0.1; done"""
         write_program(root / ".venv" / "bin" / "python", script)
 
@@ -228,35 +232,55 @@ class Host:
         command = ["bash", self.root / "launch" / "worker.sh", *arguments]
         return subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout.strip()
 
-    def pid(self) -> int:
-        return int((self.root / "train.pid").read_text())
+    def pids(self) -> list[int]:
+        """Of the programs that were started, first to last."""
+        path = self.root / "pids"
+        return [int(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+    def log(self) -> list[str]:
+        return (self.root / "train.log").read_text().splitlines()
 
 
-def test_a_worker_says_how_its_run_is(tmp_path: Path):
-    host = Host(tmp_path)
+@pytest.fixture
+def host(tmp_path: Path) -> Iterator[Host]:
+    made = Host(tmp_path)
+    yield made
+    for pid in made.pids():
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def wait(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_a_worker_says_how_its_run_is(host: Host):
     assert host.call("state") == "none"
     host.call("start", "--code=3", "--name=it's mine")
-    deadline = time.monotonic() + 20
-    while host.call("state") == "running" and time.monotonic() < deadline:
-        time.sleep(0.1)
+    wait(lambda: host.call("state") != "running")
     assert host.call("state") == "3"
-    assert (tmp_path / "train.log").read_text() == "auto -u -m e2etts_jax.main --code=3 --name=it's mine\n"
+    assert host.log() == ["auto -u -m e2etts_jax.main --code=3 --name=it's mine"]
 
 
-def test_a_worker_ends_what_is_still_there_before_it_starts_anew(tmp_path: Path):
-    host = Host(tmp_path)
+def test_a_worker_ends_what_is_still_there_before_it_starts_anew(host: Host):
     host.call("start", "--first")
+    wait(lambda: len(host.log()) == 1)
     assert host.call("state") == "running"
-    first = host.pid()
     host.call("start", "--second")
-    assert host.call("state") == "running" and host.pid() != first
-    assert (tmp_path / "train.log").read_text().splitlines() == [
-        "auto -u -m e2etts_jax.main --first", "saved", "auto -u -m e2etts_jax.main --second",
-    ]  # fmt: skip
-    second = host.pid()
-    (tmp_path / "train.pid").write_text(str(first))  # as after the host was started anew
+    wait(lambda: len(host.log()) == 3)
+    assert host.call("state") == "running"
+    first, second = (f"auto -u -m e2etts_jax.main --{word}" for word in ("first", "second"))
+    assert host.log() == [first, "saved", second]
+
+
+def test_a_worker_whose_host_was_started_anew_has_lost_its_run(host: Host):
+    host.call("start", "--code=0")
+    wait(lambda: host.call("state") == "0")
+    (host.root / "train.exit").unlink()
     assert host.call("state") == "lost"
-    os.kill(second, 15)
 
 
 # --- slurm.sh, gke.yaml -----------------------------------------------------------------------------------------------
