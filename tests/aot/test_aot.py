@@ -8,10 +8,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from ml_collections import ConfigDict
-
-from e2etts_jax import aot
-from e2etts_jax.stages import Stage
 
 pytestmark = pytest.mark.skipif(platform.system() != "Linux" or platform.machine() != "x86_64", reason="no libtpu")
 LIBTPU = Path(__file__).parents[2] / ".venv" / "libtpu" / "libtpu" / "libtpu.so"
@@ -63,9 +59,3 @@ def test_wrong_names_are_one_line(repo_root: Path):
 def test_without_libtpu_it_says_how_to_get_it(repo_root: Path):
     done = compile_stage(repo_root, library=None)
     assert done.returncode == 1 and "pip install 'jax[tpu]'" in done.stderr and "Traceback" not in done.stderr
-
-
-def test_stages_are_chosen_by_name_or_number():
-    stages = [ConfigDict({"name": name, "index": i}) for i, name in enumerate(("joint", "tune"))]
-    pick: list[Stage] = aot.chosen(stages, ["2", "joint"])
-    assert [stage.name for stage in pick] == ["tune", "joint"]

@@ -141,7 +141,8 @@ def test_two_processes_log_what_one_does(runs: dict[str, list[Life]], folder: Pa
 
 def test_only_process_0_prints(runs: dict[str, list[Life]], folder: Path):
     spoken, silent = ([line for line in life.out.splitlines() if "[Gloo]" not in line] for life in runs["two"])
-    assert spoken[0].endswith("on 2 device(s) of 2 processes") and any("val/lm_ce" in line for line in spoken)
+    assert any(line.endswith("on 2 device(s) of 2 processes") for line in spoken)
+    assert any("val/lm_ce" in line for line in spoken)
     assert not silent
     assert {path.name for path in (folder / "two" / "tb").iterdir()} == set(STEPS)
     events = b"".join(path.read_bytes() for path in (folder / "two" / "tb" / "joint").iterdir())
