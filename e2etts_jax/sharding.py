@@ -15,7 +15,7 @@ Rules = tuple[tuple[str, Any], ...]
 
 def count_slices(devices: Sequence[Any]) -> int:
     """TPU slices of the devices; 1 on other platforms. (GPUs have a slice index too, one for each host.)"""
-    return len({device.slice_index for device in devices if device.platform == "tpu"}) or 1
+    return len({getattr(device, "slice_index", 0) for device in devices if device.platform == "tpu"}) or 1
 
 
 def make_mesh(shape: Sequence[int], devices: Sequence[jax.Device] | None = None) -> Mesh:
