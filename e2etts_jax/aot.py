@@ -5,6 +5,7 @@
 The compiler is the real one (libtpu), so memory, collectives and refusals are facts. Times are estimates.
 """
 
+import dataclasses
 import json
 import os
 import re
@@ -72,7 +73,7 @@ def run(config: Any) -> None:
     """Compiles and reports."""
     import jax
 
-    from e2etts_jax import losses, sharding
+    from e2etts_jax import losses, sharding, state, step
     from e2etts_jax.data.text import make as make_tokenizer
     from e2etts_jax.stages import parse_run
     from e2etts_jax.system import System
@@ -91,7 +92,8 @@ def run(config: Any) -> None:
     refused = []
     for stage in stages:
         begun = time.perf_counter()
-        traced = trace(config, system, stage, terms, mesh, rules)
+        given = state.placed(system, stage, step.needed(stage, terms), mesh, rules)
+        traced = trace(config, system, stage, terms, mesh, rules, given)
         try:
             with jax.set_mesh(mesh):
                 compiled = traced.lower().compile()
@@ -105,7 +107,7 @@ def run(config: Any) -> None:
             print("\n".join(largest(traced.jaxpr.jaxpr, LARGEST)))
             continue
         seconds = time.perf_counter() - begun
-        numbers = measure(config, system, stage, terms, mesh, rules, compiled, kind)
+        numbers = measure(config, system, stage, terms, mesh, given, compiled, kind)
         numbers = {"topology": TOPOLOGY.value, "slices": SLICES.value, "stage": stage.name, **numbers}
         print(report(numbers) + f"\n  compiled in {seconds:.0f} s", flush=True)
         if JSON.value:
@@ -118,22 +120,19 @@ def run(config: Any) -> None:
         )
 
 
-def trace(config: Any, system: Any, stage: Any, terms: Any, mesh: Any, rules: Any) -> Any:
-    """The step of a stage on its largest batch, as the training loop makes it; nothing is allocated."""
+def trace(config: Any, system: Any, stage: Any, terms: Any, mesh: Any, rules: Any, given: Any) -> Any:
+    """The step of a stage from the state `given` (`state.placed`) on its largest batch; nothing is allocated."""
     import jax
     from flax import linen as nn
 
-    from e2etts_jax import sharding, state, step
+    from e2etts_jax import sharding, step
 
-    needs = step.needed(stage, terms)
-    places = state.shardings(system, stage, needs, mesh, rules)
-    abstract = state.abstract(system, stage, needs)
     batch = jax.tree.map(
         lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding.batch_sharding(mesh)),
         example(config, system, stage),
     )
     train_step = step.make_train_step(system, stage, terms)
-    given = jax.tree.map(lambda a, s: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=s), abstract, places)
+    places = jax.tree.map(lambda x: x.sharding, given)
     with jax.set_mesh(mesh), nn.logical_axis_rules(rules):  # where nothing may run, not even a constant
         return jax.jit(train_step, donate_argnums=0, out_shardings=(places, None)).trace(given, batch)
 
@@ -165,21 +164,17 @@ def example(config: Any, system: Any, stage: Any) -> Any:
 
 
 def measure(
-    config: Any, system: Any, stage: Any, terms: Any, mesh: Any, rules: Any, compiled: Any, kind: str
+    config: Any, system: Any, stage: Any, terms: Any, mesh: Any, given: Any, compiled: Any, kind: str
 ) -> dict[str, Any]:
     """Numbers of a compiled step, of one chip unless they say otherwise."""
     import jax
     import numpy as np
 
-    from e2etts_jax import chips, flops, hlo, state, step
-
-    needs = step.needed(stage, terms)
-    abstract = state.abstract(system, stage, needs)
-    places = state.shardings(system, stage, needs, mesh, rules)
+    from e2etts_jax import chips, flops, hlo
 
     def share(part: str) -> int:
-        leaves = zip(jax.tree.leaves(getattr(abstract, part)), jax.tree.leaves(getattr(places, part)), strict=True)
-        return sum(int(np.prod(place.shard_shape(x.shape))) * x.dtype.itemsize for x, place in leaves)
+        leaves = jax.tree.leaves(getattr(given, part))
+        return sum(int(np.prod(x.sharding.shard_shape(x.shape))) * x.dtype.itemsize for x in leaves)
 
     memory = compiled.memory_analysis()
     shape = flops.Shape(stage.batch_size, max(config.data.buckets), config.data.max_text)
@@ -206,14 +201,11 @@ def measure(
         "memory": total,
         "limit": chip.memory if chip else None,
         "flops": {group: count / mesh.size for group, count in model.items()},
-        "collectives": [
-            {"kind": c.kind, "group": c.group, "across": c.across, "count": c.count, "bytes": c.bytes, "sent": c.sent}
-            for c in moved
-        ],
+        "collectives": [{**dataclasses.asdict(c), "sent": c.sent} for c in moved],
     }
     if chip:
         passes = stage.accumulate * 3  # forward, again for the backward pass, and that: weights are read each time
-        whole = sum(x.size for g in abstract.params.values() for x in jax.tree.leaves(g)) * 2 / mesh.shape["tensor"]
+        whole = sum(x.size for x in jax.tree.leaves(given.params)) * 2 / mesh.shape["tensor"]
         numbers["seconds"] = {
             "compute": sum(flops.step(system, stage, terms, shape, recomputed=True).values()) / mesh.size / chip.flops,
             "memory": (passes * whole + 2 * (share("params") + share("opt"))) / chip.memory_rate,

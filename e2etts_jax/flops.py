@@ -15,6 +15,7 @@ import jax
 
 from e2etts_jax.losses import Term
 from e2etts_jax.stages import Stage
+from e2etts_jax.step import needed
 from e2etts_jax.system import System
 from e2etts_jax.types import GROUPS
 
@@ -80,7 +81,7 @@ def step(
       recomputed: count what rematerialised layers compute again, too: what the hardware does, no part of an MFU.
     """
     plan, once = stage.plan, forward(system, shape, stage.plan.fm_crop_tokens)
-    needs = {need for name in stage.all_terms for need in terms[name].needs}
+    needs = set(needed(stage, terms))
     reached = {g for name in stage.terms for g in terms[name].groups(plan)} & set(stage.train)
 
     def cost(group: str, upstream: set[str]) -> int:

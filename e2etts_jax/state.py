@@ -92,3 +92,9 @@ def shardings(system: System, stage: Stage, needs: tuple[str, ...], mesh: Mesh, 
     frozen = {"llm_ref": params["llm"]} if shapes.frozen else {}
     places: Any = everywhere  # a State of shardings, where a State of arrays is declared
     return State(params, frozen, {group: params[group] for group in shapes.ema}, opt, places, places, places)
+
+
+def placed(system: System, stage: Stage, needs: tuple[str, ...], mesh: Mesh, rules: sharding.Rules) -> State:
+    """Shapes, dtypes and places of the stage's state: what to restore onto, or to compile for."""
+    shapes, places = abstract(system, stage, needs), shardings(system, stage, needs, mesh, rules)
+    return jax.tree.map(lambda a, s: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=s), shapes, places)

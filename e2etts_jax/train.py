@@ -175,8 +175,7 @@ def initial(r: Run) -> Any:
     except OSError as error:
         raise ValueError(f"warm_start: {other} is not a workdir ({error})") from None
     there = processes.first(lambda: saved_stages(other))
-    abstract = state.abstract(r.system, r.stages[0], ())
-    places = jax.tree.map(lambda a, s: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=s), abstract.params, shardings)
+    places = dict(state.placed(r.system, r.stages[0], (), r.mesh, r.rules).params)
     for name in reversed(names):
         if name in there:
             try:
@@ -214,10 +213,7 @@ def resume(r: Run) -> tuple[state.State | None, int]:
     for stage in reversed(r.stages):
         if stage.name not in there:
             continue
-        needs = step.needed(stage, r.terms)
-        abstract = state.abstract(r.system, stage, needs)
-        shardings = state.shardings(r.system, stage, needs, r.mesh, r.rules)
-        places = jax.tree.map(lambda a, s: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=s), abstract, shardings)
+        places = state.placed(r.system, stage, step.needed(stage, r.terms), r.mesh, r.rules)
         saver = checkpointer(r, stage)
         found = saver.restore(items(places))
         saver.close()

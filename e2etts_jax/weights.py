@@ -18,6 +18,7 @@ from e2etts_jax.models.llm import LLM, LLMConfig
 from e2etts_jax.models.tokenizer import Tokenizer, TokenizerConfig
 from e2etts_jax.system import System
 from e2etts_jax.types import config_of
+from e2etts_jax.workdir import saved_stages
 
 STAGE = "imported"  # the only one of a workdir made of imported weights
 REPORT = "import.json"
@@ -131,10 +132,10 @@ def newest(workdir: epath.Path, run: Sequence[str], stage: str | None) -> tuple[
       FileNotFoundError, ValueError: see `export_weights`.
     """
     root = workdir / "checkpoints"
-    if stage is not None and not (root / stage).is_dir():
-        saved = sorted(path.name for path in root.iterdir()) if root.is_dir() else []
+    saved = saved_stages(str(workdir))
+    if stage is not None and stage not in saved:
         raise ValueError(f"no checkpoint of a stage {stage!r} in {root}; there is {', '.join(saved) or 'none'}")
-    for name in [stage] if stage else [name for name in reversed(run) if (root / name).is_dir()]:
+    for name in [stage] if stage else [name for name in reversed(run) if name in saved]:
         try:
             return name, load_items(str(root / name), ("llm", "tokenizer"))
         except FileNotFoundError:  # nothing usable of this stage: the one before

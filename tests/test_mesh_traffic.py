@@ -15,11 +15,8 @@ def compiled(shape: tuple[int, ...], rows: int) -> str:
     t = tiny()
     stage, rules = t.stages["joint"], sharding.rules_of(t.config.mesh.rules)
     mesh = sharding.make_mesh(shape)
-    needs = needed(stage, t.terms)
-    places = state.shardings(t.system, stage, needs, mesh, rules)
-    given = jax.tree.map(
-        lambda a, s: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=s), state.abstract(t.system, stage, needs), places
-    )
+    given = state.placed(t.system, stage, needed(stage, t.terms), mesh, rules)
+    places = jax.tree.map(lambda x: x.sharding, given)
     here = sharding.batch_sharding(mesh)
     b = jax.tree.map(
         lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=here), batch(t, rows=rows * shape[0] * shape[1])
