@@ -42,6 +42,7 @@ def get_config() -> ConfigDict:
 
     c.text = ConfigDict()
     c.text.tokenizer = "characters"  # characters, phonemes (English), or bpe (Qwen's, or any tokenizer.json)
+    c.text.rm_tokenizer = ""  # what the RM writes, which needs letters or sounds to listen for; '' = the same
     c.text.alphabet = " 'abcdefghijklmnopqrstuvwxyz"  # one id a character, from 1; 0 is padding and the CTC blank
     c.text.vocabulary = ""  # of bpe: a tokenizer.json; '' = Qwen's
     c.text.languages = ()  # tags in front of every text, such as ("en", "zh"); () = none
@@ -51,7 +52,8 @@ def get_config() -> ConfigDict:
     c.data.dataset = "numbers"  # a name, the folder of a prepared corpus, or a mixture: docs/data.md
     c.data.data_dir = ""  # where built corpora lie; '' = $E2ETTS_DATA_DIR or ~/.cache/e2etts_jax
     c.data.buckets = (80,)  # longest clip of each bucket, in tokens; every bucket is one compiled shape
-    c.data.max_text = 48  # longest text, in ids (characters)
+    c.data.max_text = 48  # longest text, in ids of text.tokenizer
+    c.data.max_rm_text = 0  # and of text.rm_tokenizer, where that is another one
     c.data.language = "en"  # of clips that do not say theirs
     c.data.prompts = 0.0  # share of clips that follow another clip of the same voice, as its continuation
     c.data.workers = 0  # loader processes; 0 = a thread, enough while clips decode fast

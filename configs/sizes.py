@@ -119,14 +119,15 @@ def _small(c: ConfigDict) -> None:
 
 
 def _base(c: ConfigDict) -> None:
-    """The paper's: Qwen3-0.6B (0.44 B of it: letters in place of Qwen's words), 0.5 B DiT, 0.6 B Conformer split into
-    tokenizer and RM; 24 kHz, 25 tokens/s."""
+    """The paper's: Qwen3-0.6B with Qwen's words, 0.5 B DiT, 0.6 B Conformer split into tokenizer and RM, which writes
+    letters; 24 kHz, 25 tokens/s."""
     c.audio.sample_rate, c.audio.samples_per_token = 24000, 960
     c.mel.n_fft, c.mel.win, c.mel.hop, c.mel.fmax = 1920, 1920, 480, 12000.0
     t = c.tokenizer_mel  # the 16 kHz front-end of S3 (25 ms windows every 10 ms), computed at 24 kHz
     t.n_fft, t.win, t.hop, t.n_mels, t.power, t.scale, t.floor = 600, 600, 240, 128, 2.0, "log10_whisper", 1e-10
     t.mean, t.std = 0.0, 1.0
-    c.data.buckets, c.data.max_text = (250, 500, 750), 512
+    c.text.tokenizer, c.text.rm_tokenizer = "bpe", "characters"
+    c.data.buckets, c.data.max_text, c.data.max_rm_text = (250, 500, 750), 256, 512
     _conformer(c.model.tokenizer, 12, 1024, 16, 4096, 31)
     _conformer(c.model.rm, 12, 1024, 16, 4096, 31)
     c.model.tokenizer.q_width = 1024

@@ -74,7 +74,7 @@ def run(config: Any) -> None:
     import jax
 
     from e2etts_jax import losses, sharding, state, step
-    from e2etts_jax.data.text import make as make_tokenizer
+    from e2etts_jax.data.text import make_both
     from e2etts_jax.stages import parse_run
     from e2etts_jax.system import System
 
@@ -82,7 +82,7 @@ def run(config: Any) -> None:
     with config.unlocked():
         config.dtype = "bfloat16" if config.dtype == "auto" else config.dtype
         config.attention = "splash" if config.attention == "auto" else config.attention
-    system = System.from_config(config, make_tokenizer(config.text).vocab_size)
+    system = System.from_config(config, *make_both(config.text).sizes)
     terms = losses.terms(system.rm.config.tasks, speaker=system.rm.config.speaker > 0)
     stages = chosen(parse_run(config, terms), STAGE.value)
     devices = topology(TOPOLOGY.value, SLICES.value)
@@ -142,6 +142,7 @@ def example(config: Any, system: Any, stage: Any) -> Any:
     import jax
     import numpy as np
 
+    from e2etts_jax.data.text import differ
     from e2etts_jax.types import Batch
 
     rows, samples = stage.batch_size, max(config.data.buckets) * system.samples_per_token
@@ -150,6 +151,7 @@ def example(config: Any, system: Any, stage: Any) -> Any:
         return jax.ShapeDtypeStruct((rows, *shape), dtype)
 
     one = array(np.int32)
+    written = array(np.int32, config.data.max_rm_text or config.data.max_text) if differ(config.text) else None
     return Batch(
         wav=array(np.int16, samples),
         wav_len=one,
@@ -160,6 +162,8 @@ def example(config: Any, system: Any, stage: Any) -> Any:
         speaker_mask=array(np.bool_),
         labels={name: one for name, _ in system.rm.config.tasks},
         row=one,
+        rm_text=written,
+        rm_text_len=None if written is None else one,
     )
 
 

@@ -1,6 +1,6 @@
 """Makes a workdir to start training from out of weights of transformers, on this machine, without a download:
 
-python -m e2etts_jax.import_weights --config=configs/joint.py:base,text.tokenizer=bpe --workdir=runs/imported \\
+python -m e2etts_jax.import_weights --config=configs/joint.py:base --workdir=runs/imported \\
   --qwen3=models/Qwen3-0.6B --encoder=models/w2v-bert-2.0
 
 Then train with --config.warm_start=runs/imported --config.warm_groups='("llm","tokenizer")': docs/weights.md.

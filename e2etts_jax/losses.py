@@ -74,22 +74,21 @@ def ctc(
 
 def _read(rm: Any, batch: Batch) -> tuple[Float[Array, " B"], Bool[Array, " B"]]:
     """CTC loss of each row, nats, and which rows have as many frames as their text needs: else no model could read."""
-    text, valid = batch.text, batch.text_mask
+    text, text_len = batch.written
+    valid = length_mask(text_len, text.shape[1])
     repeats = jnp.sum((text[:, 1:] == text[:, :-1]) & valid[:, 1:], axis=1)
-    enough = rm.frames >= batch.text_len + repeats
-    return ctc(rm.heads["asr"], rm.frames, text, batch.text_len), enough
+    enough = rm.frames >= text_len + repeats
+    return ctc(rm.heads["asr"], rm.frames, text, text_len), enough
 
 
 def rm_ctc(out: Outputs, batch: Batch) -> Sum:
     """Recognition loss of the RM on what the plan gives it, nats a character (PAPER: L_ASR; -log P_ASR of DiffRO).
 
-    A recording too short for its text counts in neither sum.
+    Characters are the text ids that it is to write. A recording too short for its text counts in neither sum.
     """
     losses, enough = _read(out["rm"], batch)
-    counted = enough & (batch.wav_len > 0)
-    return Sum(
-        jnp.sum(jnp.where(counted, losses, 0.0)), jnp.sum(jnp.where(counted, batch.text_len, 0)).astype(jnp.float32)
-    )
+    counted, written = enough & (batch.wav_len > 0), batch.written[1]
+    return Sum(jnp.sum(jnp.where(counted, losses, 0.0)), jnp.sum(jnp.where(counted, written, 0)).astype(jnp.float32))
 
 
 def rm_ctc_sampled(out: Outputs, batch: Batch) -> Sum:
@@ -98,11 +97,11 @@ def rm_ctc_sampled(out: Outputs, batch: Batch) -> Sum:
     A sequence too short for its text was not said, and is charged as if each character were guessed: log V nats.
     """
     losses, enough = _read(out["rm_sampled"], batch)
-    guessed = batch.text_len * jnp.log(out["rm_sampled"].heads["asr"].shape[-1])
-    asked = batch.wav_len > 0
+    asked, written = batch.wav_len > 0, batch.written[1]
+    guessed = written * jnp.log(out["rm_sampled"].heads["asr"].shape[-1])
     return Sum(
         jnp.sum(jnp.where(asked, jnp.where(enough, losses, guessed), 0.0)),
-        jnp.sum(jnp.where(asked, batch.text_len, 0)).astype(jnp.float32),
+        jnp.sum(jnp.where(asked, written, 0)).astype(jnp.float32),
     )
 
 

@@ -59,8 +59,12 @@ class System:
     samples_per_token: int
 
     @classmethod
-    def from_config(cls, config: Mapping[str, Any], text_vocab: int) -> "System":
+    def from_config(cls, config: Mapping[str, Any], text_vocab: int, rm_vocab: int | None = None) -> "System":
         """Builds the modules of a config (see configs/base.py).
+
+        Args:
+          text_vocab: text ids that the LLM reads.
+          rm_vocab: text ids that the RM writes, by default the same: `data.text.Texts.sizes` has both.
 
         Raises:
           ValueError: fields that contradict each other, named.
@@ -83,7 +87,7 @@ class System:
             tokenizer=Tokenizer(tokenizer, dtype),
             llm=LLM(config_of(LLMConfig, model["llm"]), text_vocab, tokenizer.vocab, dtype),
             fm=FlowModel(config_of(FlowConfig, model["fm"]), mel.n_mels, per_token // mel.hop, dtype),
-            rm=RewardModel(config_of(RewardConfig, model["rm"]), text_vocab, dtype),
+            rm=RewardModel(config_of(RewardConfig, model["rm"]), rm_vocab or text_vocab, dtype),
             mel=mel,
             front_end=front_end,
             samples_per_token=per_token,

@@ -16,8 +16,7 @@ from ml_collections import ConfigDict
 from e2etts_jax import distributed, flops, losses, processes, rows, sharding, state, step
 from e2etts_jax.checkpoint import Checkpointer, load_items
 from e2etts_jax.data import pipeline, sources
-from e2etts_jax.data.text import Tokenizer
-from e2etts_jax.data.text import make as make_tokenizer
+from e2etts_jax.data.text import Texts, make_both
 from e2etts_jax.metrics import MetricsWriter, Silent
 from e2etts_jax.profile import Profile
 from e2etts_jax.progress import StageLog
@@ -43,20 +42,20 @@ class Setup:
     mesh: jax.sharding.Mesh
     rules: sharding.Rules
     share: tuple[int, int]
-    text: Tokenizer
+    texts: Texts
 
     @classmethod
     def of(cls, config: ConfigDict) -> "Setup":
         """Raises ValueError where the config contradicts itself, or asks for more than the devices can do."""
-        text = make_tokenizer(config.text)
-        system = System.from_config(config, text.vocab_size)
+        texts = make_both(config.text)
+        system = System.from_config(config, *texts.sizes)
         terms = losses.terms(system.rm.config.tasks, speaker=system.rm.config.speaker > 0)
         stages = parse_run(config, terms)
         if not stages:
             raise ValueError("config.run names no stage")
         mesh = sharding.make_mesh(config.mesh.shape)
         rows.check(mesh, stages)
-        return cls(system, terms, stages, mesh, sharding.rules_of(config.mesh.rules), rows.share(mesh), text)
+        return cls(system, terms, stages, mesh, sharding.rules_of(config.mesh.rules), rows.share(mesh), texts)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -237,7 +236,7 @@ def data(r: Run, split: str, stage: Stage) -> dict[str, Any]:
         "cfg_data": c.data,
         "sample_rate": c.audio.sample_rate,
         "samples_per_token": c.audio.samples_per_token,
-        "tokenizer": r.text,
+        "texts": r.texts,
         "split": split,
         "batch_size": stage.batch_size,
         "process_index": r.share[0],

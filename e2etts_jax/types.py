@@ -2,8 +2,8 @@
 
 Legend, used in every public signature:
 
-    B batch   S text tokens   T speech tokens   M mel frames (a whole number per token)   F mel bins
-    W samples   D width   H heads   K head dim   V vocabulary   Q FSQ dims   E speaker-vector dims
+    B batch   S text tokens   R text tokens of the RM   T speech tokens   M mel frames (a whole number per token)
+    F mel bins   W samples   D width   H heads   K head dim   V vocabulary   Q FSQ dims   E speaker-vector dims
 
 Masks are boolean, True = valid, named `*_mask`.
 """
@@ -29,7 +29,8 @@ class Batch:
     A row with `wav_len == 0` is filler: it counts in no loss. `row` is the global row index in the batch;
     it seeds the row's own randomness, so noise does not depend on how the batch is split over
     microbatches or devices. `prompt_len` samples at the start, whole tokens, are another clip of the same voice, the
-    prompt of a zero-shot pair (0 = none). `wav` is int16 on its way to the device, or float in [-1, 1].
+    prompt of a zero-shot pair (0 = none). `wav` is int16 on its way to the device, or float in [-1, 1]. `text` is what
+    the LLM reads, `rm_text` what the RM is to write, None where that is the same.
     """
 
     wav: Int16[Array, "B W"] | Float[Array, "B W"]
@@ -41,14 +42,19 @@ class Batch:
     speaker_mask: Bool[Array, " B"]
     labels: dict[str, Int[Array, " B"]]
     row: Int[Array, " B"]
+    rm_text: Int[Array, "B R"] | None = None
+    rm_text_len: Int[Array, " B"] | None = None
 
     def token_len(self, samples_per_token: int) -> Int[Array, " B"]:
         """Number of speech tokens each clip fills; the last one may be partly silence."""
         return -(-self.wav_len // samples_per_token)
 
     @property
-    def text_mask(self) -> Bool[Array, "B S"]:
-        return length_mask(self.text_len, self.text.shape[1])
+    def written(self) -> tuple[Int[Array, "B R"], Int[Array, " B"]]:
+        """Text ids that the RM is to write, and how many."""
+        if self.rm_text is None or self.rm_text_len is None:
+            return self.text, self.text_len
+        return self.rm_text, self.rm_text_len
 
 
 @flax.struct.dataclass

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from etils import epath
 
 from e2etts_jax.checkpoint import Checkpointer, load_items
-from e2etts_jax.data.text import BpeTokenizer, make
+from e2etts_jax.data.text import BpeTokenizer, make_both
 from e2etts_jax.interop import folder, llm_export
 from e2etts_jax.interop.encoders import tokenizer_params
 from e2etts_jax.interop.llm_import import Rows, llm_params
@@ -44,14 +44,14 @@ def import_weights(config: Any, workdir: str, qwen3: str | None, encoder: str | 
     if place.exists() and (not place.is_dir() or any(place.iterdir())):
         raise FileExistsError(f"{workdir} is not an empty folder: choose another --workdir")
     sources = {group: folder.Folder(path) for group, path in (("llm", qwen3), ("tokenizer", encoder)) if path}
-    text = make(config.text)
-    system = System.from_config(config, text.vocab_size)
+    texts = make_both(config.text)
+    system = System.from_config(config, *texts.sizes)
     key = jax.random.key(config.seed)
     groups, reports = {}, {}
     if "llm" in sources:
         # XLA makes nothing of the four models but what the result is made of
         codebook = jax.jit(lambda k: _codebook(system.tokenizer, system.unboxed(k)["tokenizer"]))(key)
-        rows = shared_words(config.text, text.vocab_size, sources["llm"].path)
+        rows = shared_words(config.text, texts.llm.vocab_size, sources["llm"].path)
         groups["llm"], reports["llm"] = llm_params(sources["llm"], system.llm, rows, codebook, config.seed)
     if "tokenizer" in sources:
         fresh = jax.jit(lambda k: system.unboxed(k)["tokenizer"])(key)

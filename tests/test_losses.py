@@ -45,6 +45,17 @@ def test_a_recording_too_short_for_its_text_counts_in_neither_sum():
     assert float(short.num) == pytest.approx(float(alone.num)) and float(short.mean) > 0
 
 
+def test_the_reward_model_writes_a_text_of_its_own():
+    b = batch([[1, 2], [3, 3]])
+    own = batch([[4], [1, 2, 3]])
+    both = b.replace(rm_text=own.text, rm_text_len=own.text_len)
+    rng = np.random.default_rng(0)
+    made = RmOut({"asr": jnp.asarray(rng.standard_normal((2, 6, V)), jnp.float32)}, jnp.array([6, 6]))
+    for term in (losses.rm_ctc, losses.rm_ctc_sampled):
+        given = Outputs(rm=made, rm_sampled=made)
+        assert term(given, both) == term(given, own) != term(given, b)
+
+
 def test_saying_nothing_is_no_way_to_a_good_reward():
     b = batch([[1, 2], [3, 4], [1]], filler=1)
     said, silent = losses.rm_ctc_sampled(out([6, 6, 6]), b), losses.rm_ctc_sampled(out([0, 1, 0]), b)

@@ -12,7 +12,7 @@ from tiny import Probed, batch
 
 from e2etts_jax.rng import Streams
 from e2etts_jax.stages import Plan
-from e2etts_jax.types import GROUPS, Batch
+from e2etts_jax.types import GROUPS, Batch, length_mask
 
 RTOL = 2e-5  # fp32, sums in another order
 
@@ -28,7 +28,7 @@ def garbage(b: Batch) -> Batch:
     vectors = jnp.asarray(rng.standard_normal(b.speaker.shape), jnp.float32)
     filler = b.wav_len == 0
     return b.replace(
-        text=jnp.where(b.text_mask, b.text, words),
+        text=jnp.where(length_mask(b.text_len, b.text.shape[1]), b.text, words),
         text_len=jnp.where(filler, 3, b.text_len),
         speaker=jnp.where(b.speaker_mask[:, None], b.speaker, vectors),
         speaker_mask=b.speaker_mask | filler,

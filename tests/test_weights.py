@@ -19,6 +19,7 @@ from tiny import load, same_bits, shrink
 
 from e2etts_jax import losses, sharding, train
 from e2etts_jax.checkpoint import load_items
+from e2etts_jax.data.text import CharTokenizer, Texts
 from e2etts_jax.interop import folder, qwen3
 from e2etts_jax.interop.folder import Folder
 from e2etts_jax.interop.llm_import import Rows
@@ -184,9 +185,15 @@ def test_training_starts_from_an_import(qwen: Path, tmp_path: Path) -> None:
     assert not same_bits(first["llm"]["text_embed"], fresh["llm"]["text_embed"])
 
 
+def with_words(monkeypatch: pytest.MonkeyPatch, ids: int) -> None:
+    """A tokenizer of so many ids for the LLM, letters for the RM."""
+    texts = Texts(SimpleNamespace(vocab_size=ids), CharTokenizer())
+    monkeypatch.setattr("e2etts_jax.weights.make_both", lambda text: texts)
+
+
 def test_words_are_shifted_by_the_padding(qwen: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Our id 0 is padding, so their word i is our i + 1; tags come behind."""
-    monkeypatch.setattr("e2etts_jax.weights.make", lambda text: SimpleNamespace(vocab_size=1 + WORDS - 2 + 2))
+    with_words(monkeypatch, 1 + WORDS - 2 + 2)
     c = config(tokenizer="bpe", languages=("en", "zh"))
     told = import_weights(c, str(tmp_path / "run"), str(qwen), None)
     rows = load_items(str(tmp_path / "run" / "checkpoints" / "imported"), ["llm"])["llm"]["text_embed"]
@@ -208,7 +215,7 @@ def test_letters_take_no_words(qwen: Path, tmp_path: Path) -> None:
 
 
 def test_more_words_than_the_model_has_are_refused(qwen: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("e2etts_jax.weights.make", lambda text: SimpleNamespace(vocab_size=2 + WORDS))
+    with_words(monkeypatch, 2 + WORDS)
     with pytest.raises(ValueError, match=f"has {WORDS} words, text.tokenizer makes {WORDS + 1}"):
         import_weights(config(tokenizer="bpe"), str(qwen.parent / "run"), str(qwen), None)
 

@@ -13,6 +13,7 @@ import optax
 from ml_collections import ConfigDict
 
 from e2etts_jax import losses, stages
+from e2etts_jax.data.text import make_both
 from e2etts_jax.forward import REFERENCE, forward
 from e2etts_jax.rng import Streams
 from e2etts_jax.stages import Plan, Stage
@@ -145,7 +146,7 @@ def tiny(recipe: str = "joint", arg: str = "tiny") -> Tiny:
 def build(config: ConfigDict) -> Tiny:
     """Builds a config as the training loop does."""
     terms = losses.terms(config.model.rm.tasks)
-    return Tiny(config, System.from_config(config, len(config.text.alphabet) + 1), terms)
+    return Tiny(config, System.from_config(config, *make_both(config.text).sizes), terms)
 
 
 def batch(

@@ -1,20 +1,29 @@
 """Zero-shot training: a clip with another of the same voice in front, as the prompt whose manner it goes on in."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 TRIES = 8  # partners drawn for a clip before it stays alone
 
 
 def partners(
-    speakers: np.ndarray, tokens: np.ndarray, chars: np.ndarray, *, share: float, limit: tuple[int, int], seed: int
+    speakers: np.ndarray,
+    tokens: np.ndarray,
+    texts: Sequence[tuple[np.ndarray, int]],
+    *,
+    share: float,
+    limit: int,
+    seed: int,
 ) -> np.ndarray:
     """Draws the prompt of each clip; the same for the whole run, so that the length of a pair is known beforehand.
 
     Args:
       speakers: i32[N], the voice of each clip, -1 = unknown.
-      tokens, chars: i64[N], length of each clip and of its text in ids; 0 = not to be used.
+      tokens: i64[N], length of each clip; 0 = not to be used.
+      texts: lengths in ids of the clips' texts, i64[N], and the most that a pair may have; one for each model.
       share: of the clips that get a prompt.
-      limit: most tokens and most text ids that a pair may have.
+      limit: most tokens that a pair may have.
       seed: of the draws.
 
     Returns:
@@ -26,7 +35,7 @@ def partners(
     if not (speakers >= 0).any():
         raise ValueError("data.prompts needs a corpus that says who speaks; set it to 0, or prepare one with speakers")
     rng = np.random.default_rng([seed, 7])
-    usable = (tokens > 0) & (chars > 0) & (speakers >= 0)
+    usable = (tokens > 0) & (speakers >= 0)
     by_voice = np.flatnonzero(usable)
     by_voice = by_voice[np.argsort(speakers[by_voice], kind="stable")]
     voices = speakers[by_voice]
@@ -35,8 +44,9 @@ def partners(
     open_ = np.flatnonzero(usable & (rng.random(len(speakers)) < share) & (last - first > 1))
     for _ in range(TRIES):
         drawn = by_voice[rng.integers(first[open_], last[open_])]
-        fits = (tokens[drawn] + tokens[open_] <= limit[0]) & (chars[drawn] + chars[open_] + 1 <= limit[1])
-        fits &= drawn != open_
+        fits = (tokens[drawn] + tokens[open_] <= limit) & (drawn != open_)
+        for ids, most in texts:
+            fits &= ids[drawn] + ids[open_] + 1 <= most
         found[open_[fits]] = drawn[fits]
         open_ = open_[~fits]
         if not len(open_):

@@ -8,7 +8,7 @@ import numpy as np
 from e2etts_jax.data import sources
 from e2etts_jax.data.clips import Clips
 from e2etts_jax.data.plan import EvalPlan, Rows, TrainPlan
-from e2etts_jax.data.text import Tokenizer
+from e2etts_jax.data.text import Texts
 
 CACHE_BYTES = 2**30  # resampled audio kept in memory per process
 
@@ -38,13 +38,14 @@ class _Loader:
             "wav": np.zeros((size, width), np.int16),  # half of the way to the device
             "wav_len": np.zeros(size, np.int32),
             "prompt_len": np.zeros(size, np.int32),
-            "text": np.zeros((size, c.max_text), np.int32),
-            "text_len": np.zeros(size, np.int32),
             "speaker": np.zeros((size, c.source.speaker_dim), np.float32),
             "speaker_mask": np.zeros(size, np.bool_),
             "labels": {field: np.full(size, -1, np.int32) for field in labels},
             "row": np.array(self._rows, np.int32),
         }
+        for field, words in c.words.items():
+            batch[field] = np.zeros((size, words.limit), np.int32)
+            batch[f"{field}_len"] = np.zeros(size, np.int32)
         for r, row in enumerate(self._rows):
             if plan.clips[row] >= 0:
                 self._fill(batch, r, plan.clips[row])
@@ -53,9 +54,10 @@ class _Loader:
     def _fill(self, batch: dict[str, Any], r: int, i: int) -> None:
         c, clip = self._clips, self._clip(i)
         prompt = int(c.partners[i]) if c.partners is not None else -1
-        ids = c.encoded(i, prompt)
-        if len(ids) > c.max_text:  # the words of a pair may make more ids than they make alone
-            prompt, ids = -1, c.encoded(i, -1)
+        ids = {field: words.ids(i, prompt) for field, words in c.words.items()}
+        if any(len(ids[field]) > words.limit for field, words in c.words.items()):
+            # the words of a pair may make more ids than they make alone
+            prompt, ids = -1, {field: words.ids(i) for field, words in c.words.items()}
         speaker, start = clip.speaker, 0
         if prompt >= 0:
             first = self._clip(prompt)
@@ -65,8 +67,9 @@ class _Loader:
         end = start + len(clip.wav)
         batch["wav"][r, start:end] = clip.wav
         batch["wav_len"][r] = end
-        batch["text"][r, : len(ids)] = ids
-        batch["text_len"][r] = len(ids)
+        for field, own in ids.items():
+            batch[field][r, : len(own)] = own
+            batch[f"{field}_len"][r] = len(own)
         if speaker is not None:
             batch["speaker"][r], batch["speaker_mask"][r] = speaker, True
         for field, classes in c.source.labels.items():
@@ -78,7 +81,7 @@ def make_batches(
     *,
     sample_rate: int,
     samples_per_token: int,
-    tokenizer: Tokenizer,
+    texts: Texts,
     split: str,
     batch_size: int,
     seed: int,
@@ -89,10 +92,11 @@ def make_batches(
     """Endless batches to train on; `ds[i]` depends on the arguments and `i` alone.
 
     Args:
-      cfg_data: the config's `data`: dataset, data_dir, language, prompts, buckets (most tokens per bucket), max_text.
+      cfg_data: the config's `data`: dataset, data_dir, language, prompts, buckets (most tokens per bucket),
+        max_text, max_rm_text.
       sample_rate: Hz of the batches' audio.
       samples_per_token: samples a speech token stands for; a batch of bucket b is b * samples_per_token wide.
-      tokenizer: text to ids.
+      texts: text to ids, for the LLM and for the RM.
       split: of the data set.
       batch_size: rows of the global batch, over all processes.
       seed: of the order of clips, and of prompts.
@@ -108,7 +112,7 @@ def make_batches(
         few), a batch size that does not divide over the processes.
     """
     rows = _rows(batch_size, process_index, process_count)
-    clips = Clips(cfg_data, split, tokenizer, sample_rate=sample_rate, samples_per_token=samples_per_token, seed=seed)
+    clips = Clips(cfg_data, split, texts, sample_rate=sample_rate, samples_per_token=samples_per_token, seed=seed)
     plan = TrainPlan(clips.buckets(), batch_size, seed, shuffle, clips.source.shares)
     return grain.MapDataset.source(plan).map(_Loader(clips, rows))
 
@@ -118,7 +122,7 @@ def make_eval_batches(
     *,
     sample_rate: int,
     samples_per_token: int,
-    tokenizer: Tokenizer,
+    texts: Texts,
     split: str,
     batch_size: int,
     process_index: int = 0,
@@ -126,7 +130,7 @@ def make_eval_batches(
 ) -> grain.MapDataset:
     """As `make_batches`, but every clip exactly once, in order; rows that fill the last batch have wav_len 0."""
     rows = _rows(batch_size, process_index, process_count)
-    clips = Clips(cfg_data, split, tokenizer, sample_rate=sample_rate, samples_per_token=samples_per_token, seed=0)
+    clips = Clips(cfg_data, split, texts, sample_rate=sample_rate, samples_per_token=samples_per_token, seed=0)
     plan = EvalPlan([np.concatenate(parts) for parts in clips.buckets()], batch_size)
     return grain.MapDataset.source(plan).map(_Loader(clips, rows))
 

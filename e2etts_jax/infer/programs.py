@@ -47,21 +47,25 @@ def speak(
     text: Int[Array, "B S"],
     text_len: Int[Array, " B"],
     streams: Streams,
+    written: tuple[Int[Array, "B R"], Int[Array, " B"]] | None = None,
 ) -> tuple[Int[Array, "B T"], Int[Array, " B"]]:
     """Token ids [B, max_tokens] drawn for each text, and their count.
 
     With several `candidates`, all are drawn as one batch, and each text keeps the one in which the reward model reads
-    it best (lowest CTC loss). The first candidate is what a single draw gives.
+    it best (lowest CTC loss): `text`, or `written` where the RM writes in other ids. The first candidate is what a
+    single draw gives.
     """
     codebook, keys = _codebook(system, params), streams.rows("sample")
     if candidates == 1:
         return generate(system.llm, params["llm"], text, text_len, codebook, keys, max_tokens, sampling)
     others = jax.vmap(lambda key: jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(1, candidates)))(keys)
     keys = jnp.concatenate([keys[:, None], others], axis=1).reshape(-1)
-    text, text_len = jnp.repeat(text, candidates, axis=0), jnp.repeat(text_len, candidates, axis=0)
+    repeated = lambda x: jnp.repeat(x, candidates, axis=0)  # noqa: E731
+    rm_text, rm_text_len = (repeated(x) for x in written or (text, text_len))
+    text, text_len = repeated(text), repeated(text_len)
     ids, count = generate(system.llm, params["llm"], text, text_len, codebook, keys, max_tokens, sampling)
     logits = _read(system, params, codebook, ids, count)
-    loss = ctc(logits, count * system.rm.config.ctc_upsample, text, text_len).reshape(-1, candidates)
+    loss = ctc(logits, count * system.rm.config.ctc_upsample, rm_text, rm_text_len).reshape(-1, candidates)
     best = jnp.arange(loss.shape[0]) * candidates + jnp.argmin(loss, axis=1)
     return ids[best], count[best]
 

@@ -21,7 +21,7 @@ from ml_collections import ConfigDict
 
 from e2etts_jax import checkpoint
 from e2etts_jax.data.datasets.asterisk_en import prompts
-from e2etts_jax.data.text import make as make_tokenizer
+from e2etts_jax.data.text import Tokenizer, make_both
 from e2etts_jax.infer import programs
 from e2etts_jax.infer.griffin_lim import griffin_lim
 from e2etts_jax.models.generate import Sampling
@@ -70,8 +70,8 @@ class Synthesizer:
           ValueError: a speaker vector of another size than the FM's, or models that need more than tokens.
         """
         self.config = _config(config)
-        self._text = make_tokenizer(self.config.text)
-        self._system = System.from_config(self.config, self._text.vocab_size)
+        self._texts = make_both(self.config.text)
+        self._system = System.from_config(self.config, *self._texts.sizes)
         self.params, self.stage, self.sample_rate = params, stage, int(self.config.audio.sample_rate)
         self.language = self.config.data.get("language", "en")
         if stage in self.config.stages and self.config.stages[stage].plan.tokens_to_fm == "llm_hidden":
@@ -113,7 +113,7 @@ class Synthesizer:
             raise FileNotFoundError(f"no checkpoint in {root}: the run has not saved any yet")
         if stage is not None and stage not in saved:
             raise ValueError(f"no checkpoint of a stage {stage!r} in {root}; there is {', '.join(saved)}")
-        system = System.from_config(config, make_tokenizer(config.text).vocab_size)
+        system = System.from_config(config, *make_both(config.text).sizes)
         abstract = nn.unbox(system.abstract())
         if speaker is None and (folder / VOICE).is_file():
             speaker = np.load(folder / VOICE)
@@ -179,20 +179,19 @@ class Synthesizer:
         """
         spoken = languages or [""] * len(texts)
         encoded = [self._encode(text, language) for text, language in zip(texts, spoken, strict=True)]
-        infer = self.config.infer
+        infer, limits = self.config.infer, [self.config.data[key] for _, key in self._readers()]
         sampling = Sampling(**{name: infer[name] for name in SAMPLING})
 
         def run(rows: list[int], size: int, length: int) -> Ids:
-            text, text_len = _stack([encoded[row] for row in rows], size, length)
-            streams = _streams(seed, rows, size)
+            text, *written = (_stack([encoded[row][i] for row in rows], size, n) for i, n in enumerate(limits))
             fixed = (self._system, sampling, infer.max_tokens, infer.candidates)
-            drawn = programs.speak(*fixed, self.params, text, text_len, streams)
+            drawn = programs.speak(*fixed, self.params, *text, _streams(seed, rows, size), *written)
             ids, count = (np.asarray(a) for a in drawn)
             return [ids[i, : count[i]] for i in range(len(rows))]
 
-        made = _in_batches([len(ids) for ids in encoded], run, pad=lambda _: self.config.data.max_text)
-        limits = [min(math.ceil(infer.max_ratio * len(ids)), infer.max_tokens) for ids in encoded]
-        cut = [text for text, ids, limit in zip(texts, made, limits, strict=True) if len(ids) >= limit]
+        made = _in_batches([len(ids) for ids, *_ in encoded], run, pad=lambda _: limits[0])
+        most = [min(math.ceil(infer.max_ratio * len(ids)), infer.max_tokens) for ids, *_ in encoded]
+        cut = [text for text, ids, limit in zip(texts, made, most, strict=True) if len(ids) >= limit]
         if cut:
             logger.warning(
                 "%d of %d texts reached their limit of tokens and may be cut: %r ...", len(cut), len(made), cut[0]
@@ -231,7 +230,9 @@ class Synthesizer:
         def run(rows: list[int], size: int, length: int) -> list[str]:
             tokens, token_len = _stack([ids[row] for row in rows], size, length)
             best = np.asarray(programs.recognize(self._system, self.params, tokens, token_len))
-            return [self._text.decode(_collapse(best[i, : len(ids[row]) * per_token])) for i, row in enumerate(rows)]
+            return [
+                self._texts.rm.decode(_collapse(best[i, : len(ids[row]) * per_token])) for i, row in enumerate(rows)
+            ]
 
         return _in_batches([len(row) for row in ids], run)
 
@@ -244,16 +245,29 @@ class Synthesizer:
         except ValueError:
             return False
 
-    def _encode(self, text: str, language: str) -> list[int]:
-        limit = self.config.data.max_text
+    def _readers(self) -> list[tuple[Tokenizer, str]]:
+        """Tokenizers that a text to be said must pass, with the fields of config.data that limit its ids: the LLM's,
+        and the RM's if that is another one and chooses between draws."""
+        llm, rm = self._texts
+        if rm is llm or self.config.infer.candidates == 1:
+            return [(llm, "max_text")]
+        return [(llm, "max_text"), (rm, "max_rm_text" if self.config.data.max_rm_text else "max_text")]
+
+    def _encode(self, text: str, language: str) -> list[list[int]]:
+        """Ids of a text for each of `_readers`."""
+        made = []
         language = language or self.language
-        words = self._text.prepare(text, language)
-        if not words:
-            raise ValueError(f"the text {text!r} is empty; there is nothing to say")
-        ids = self._text.encode(words, language)
-        if len(ids) > limit:
-            raise ValueError(f"{len(ids)} text ids are more than the {limit} of data.max_text: split the text {text!r}")
-        return ids
+        for tokenizer, key in self._readers():
+            words, limit = tokenizer.prepare(text, language), self.config.data[key]
+            if not words:
+                raise ValueError(f"the text {text!r} is empty; there is nothing to say")
+            ids = tokenizer.encode(words, language)
+            if len(ids) > limit:
+                raise ValueError(
+                    f"{len(ids)} text ids are more than the {limit} of data.{key}: split the text {text!r}"
+                )
+            made.append(ids)
+        return made
 
     def _token_lens(self, wavs: GivenWavs) -> list[int]:
         for i, wav in enumerate(wavs):

@@ -43,7 +43,7 @@ def ours(options: argparse.Namespace, workers: int, speed: tuple[float, ...]) ->
     from absl import flags
 
     from e2etts_jax.data import pipeline
-    from e2etts_jax.data.text import CharTokenizer
+    from e2etts_jax.data.text import make_both
 
     if not flags.FLAGS.is_parsed():
         flags.FLAGS([sys.argv[0]])
@@ -55,7 +55,7 @@ def ours(options: argparse.Namespace, workers: int, speed: tuple[float, ...]) ->
         cfg,
         sample_rate=RATE,
         samples_per_token=SPT,
-        tokenizer=CharTokenizer(),
+        texts=make_both({}),
         split="train",
         batch_size=BATCH,
         seed=0,

@@ -12,21 +12,19 @@ import numpy as np
 import pytest
 
 from e2etts_jax.data import clips, pipeline, plan, sources
-from e2etts_jax.data.text import DEFAULT_ALPHABET, CharTokenizer
+from e2etts_jax.data.text import DEFAULT_ALPHABET, CharTokenizer, make_both
 
 RATE, SPT = 22_050, 1024
 
 
 def train(cfg, **kwargs):
-    options = {"split": "train", "batch_size": 8, "seed": 3, "shuffle": True, "tokenizer": CharTokenizer(), **kwargs}
+    options = {"split": "train", "batch_size": 8, "seed": 3, "shuffle": True, "texts": make_both({}), **kwargs}
     return pipeline.make_batches(cfg, sample_rate=RATE, samples_per_token=SPT, **options)
 
 
 def evaluate(cfg, **kwargs):
     options = {"split": "validation", "batch_size": 4, **kwargs}
-    return pipeline.make_eval_batches(
-        cfg, sample_rate=RATE, samples_per_token=SPT, tokenizer=CharTokenizer(), **options
-    )
+    return pipeline.make_eval_batches(cfg, sample_rate=RATE, samples_per_token=SPT, texts=make_both({}), **options)
 
 
 def texts_of(batch) -> list[str]:
@@ -187,14 +185,14 @@ def test_texts_outside_the_alphabet(numbers, monkeypatch: pytest.MonkeyPatch, ca
     alphabet = DEFAULT_ALPHABET.replace(rare, "")
     monkeypatch.setattr(clips, "BAD_TEXTS", count / 50)
     with caplog.at_level("WARNING"):
-        batches = train(numbers, tokenizer=CharTokenizer(alphabet), batch_size=1)
+        batches = train(numbers, texts=make_both({"alphabet": alphabet}), batch_size=1)
     assert f"{count} of 50 clips have a text that can't be encoded" in caplog.text
     assert f"character '{rare}'" in caplog.text and "clip 'train-" in caplog.text
     clip_of = {i for step in range(2 * (50 - count)) for i in batches[step]["text_len"]}
     assert clip_of and 0 not in clip_of
     monkeypatch.setattr(clips, "BAD_TEXTS", count / 50 - 0.01)  # more of them is a wrong alphabet
     with pytest.raises(ValueError, match=f"{count} of 50 clips .*clip 'train-.*character '{rare}' of .*text.alphabet"):
-        train(numbers, tokenizer=CharTokenizer(alphabet))
+        train(numbers, texts=make_both({"alphabet": alphabet}))
 
 
 def test_bad_sizes_are_refused(numbers):
@@ -264,6 +262,39 @@ def test_a_run_goes_on_with_another_number_of_processes(numbers, seed: int):
     assert_equal(next(resumed), whole[start])
 
 
+LETTERS_AND_SOUNDS = {"tokenizer": "characters", "rm_tokenizer": "phonemes"}
+
+
+def test_the_reward_model_may_have_a_text_of_its_own(numbers):
+    texts = make_both(LETTERS_AND_SOUNDS)
+    cfg = SimpleNamespace(**dataclasses.asdict(numbers), max_rm_text=80)
+    batch, alone = train(cfg, texts=texts)[0], train(numbers)[0]
+    assert batch["rm_text"].shape == (8, 80) and batch["rm_text"].dtype == batch["rm_text_len"].dtype == np.int32
+    for row, said in enumerate(texts_of(batch)):
+        ids = texts.rm.encode(texts.rm.prepare(said))
+        assert batch["rm_text"][row, : batch["rm_text_len"][row]].tolist() == ids
+        assert not batch["rm_text"][row, len(ids) :].any()
+    for field, value in alone.items():
+        np.testing.assert_equal(batch[field], value)
+
+
+def test_both_texts_must_fit(numbers, caplog: pytest.LogCaptureFixture):
+    texts = make_both(LETTERS_AND_SOUNDS)
+    lengths = [len(texts.rm.encode(texts.rm.prepare(text))) for text in sources.open_source(numbers, "train").texts]
+    limit = int(np.median(lengths))
+    kept = sum(n <= limit for n in lengths)
+    with caplog.at_level("WARNING"):
+        batches = train(SimpleNamespace(**dataclasses.asdict(numbers), max_rm_text=limit), texts=texts, batch_size=1)
+    assert max(int(batches[i]["rm_text_len"].max()) for i in range(kept)) == limit
+    assert f"{50 - kept} of 50 clips have a text of more than {limit} ids" in caplog.text
+    assert "raise data.max_rm_text" in caplog.text
+    values = dataclasses.asdict(numbers) | {"prompts": 1.0, "buckets": (192,), "max_text": 128}
+    paired = train(SimpleNamespace(**values, max_rm_text=70), texts=texts, batch_size=1)
+    both = [paired[i] for i in range(50)]
+    assert any(b["prompt_len"][0] for b in both) and max(int(b["rm_text_len"][0]) for b in both) <= 70
+    assert max(int(b["rm_text_len"][0]) for b in both if b["prompt_len"][0]) > max(lengths), "the prompt's are in front"
+
+
 def test_fewer_pairs_than_asked_for_are_told(numbers, caplog: pytest.LogCaptureFixture):
     with caplog.at_level("WARNING"):
         train(dataclasses.replace(numbers, prompts=1.0, buckets=(96,)))
@@ -275,14 +306,14 @@ import hashlib, sys
 from types import SimpleNamespace
 from absl import flags
 from e2etts_jax.data import pipeline
-from e2etts_jax.data.text import CharTokenizer
+from e2etts_jax.data.text import make_both
 
 if __name__ == "__main__":
     flags.FLAGS(sys.argv[:1])
     data = {"data_dir": "", "buckets": (55, 70, 96), "max_text": 96, "language": "en", "prompts": 0.5}
     options = {"sample_rate": 22050, "samples_per_token": 1024, "split": "train", "batch_size": 8, "seed": 3}
     cfg = SimpleNamespace(dataset=sys.argv[1], **data)
-    batches = pipeline.make_batches(cfg, tokenizer=CharTokenizer(), shuffle=True, **options)
+    batches = pipeline.make_batches(cfg, texts=make_both({}), shuffle=True, **options)
     for workers in (0, 1, 2):
         ahead = iter(pipeline.stream(batches, 5, workers=workers, prefetch=2))
         taken = [next(ahead) for _ in range(6)]

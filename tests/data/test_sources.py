@@ -10,7 +10,7 @@ import tensorflow_datasets as tfds
 from mocks import mocked
 
 from e2etts_jax.data import catalog, pipeline, sources
-from e2etts_jax.data.text import CharTokenizer
+from e2etts_jax.data.text import make_both
 
 NAMES = sorted(catalog.TFDS)
 
@@ -88,7 +88,7 @@ def test_a_mixture_numbers_clips_voices_and_classes_through(numbers, asterisk_di
         cfg,
         sample_rate=22_050,
         samples_per_token=1024,
-        tokenizer=CharTokenizer(),
+        texts=make_both({}),
         split="train",
         batch_size=8,
         seed=0,
@@ -138,7 +138,7 @@ def test_an_index_that_cannot_be_kept_costs_nothing_but_time(cfg, monkeypatch: p
             cfg("vctk"),
             sample_rate=22_050,
             samples_per_token=1024,
-            tokenizer=CharTokenizer("".join(map(chr, range(32, 127)))),
+            texts=make_both({"alphabet": "".join(map(chr, range(32, 127)))}),
             split="train",
             batch_size=2,
             seed=0,
@@ -228,7 +228,7 @@ def test_speaker_vectors_have_the_width_of_the_corpus(cfg, write_tfds, tmp_path:
             dataclasses.replace(cfg(dataset), buckets=(16,)),
             sample_rate=22_050,
             samples_per_token=1024,
-            tokenizer=CharTokenizer(),
+            texts=make_both({}),
             split="train",
             batch_size=4,
             seed=0,
@@ -259,7 +259,7 @@ def test_a_refused_text_that_is_named_is_of_the_split(
     texts = {3: "caf\u00e9", 297: "\u4f60\u597d"}  # of 300 clips the last ones validate and test
     records = [{"audio": np.zeros(2000, np.int16), "text": texts.get(i, "words")} for i in range(300)]
     path = write_tfds(tmp_path / "set", features, {"train": records}, sample_rate=22_050)
-    made = {"sample_rate": 22_050, "samples_per_token": 1024, "tokenizer": CharTokenizer(), "batch_size": 1}
+    made = {"sample_rate": 22_050, "samples_per_token": 1024, "texts": make_both({}), "batch_size": 1}
     with caplog.at_level("WARNING"):
         pipeline.make_batches(cfg(str(path)), split="train", seed=0, shuffle=True, **made)
     assert "1 of 294 clips" in caplog.text and "clip 'train-00000003': character '\u00e9'" in caplog.text

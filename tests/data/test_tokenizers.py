@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from ml_collections import ConfigDict
 
-from e2etts_jax.data.text import BpeTokenizer, CharTokenizer, PhonemeTokenizer, make
+from e2etts_jax.data.text import BpeTokenizer, CharTokenizer, PhonemeTokenizer, differ, make, make_both
 from e2etts_jax.data.text.phonemes import SYMBOLS
 
 TEXTS = [
@@ -167,6 +167,18 @@ def test_make_takes_the_defaults_for_what_is_absent():
     assert isinstance(make(ConfigDict({"tokenizer": "phonemes", "languages": ("en",)})), PhonemeTokenizer)
     with pytest.raises(ValueError, match="'words'.*characters, phonemes, bpe"):
         make({"tokenizer": "words"})
+
+
+def test_the_reward_model_may_have_a_tokenizer_of_its_own():
+    for same in ({}, {"rm_tokenizer": ""}, {"tokenizer": "phonemes", "rm_tokenizer": "phonemes"}):
+        texts = make_both(same)
+        assert texts.rm is texts.llm and not differ(same)
+    own = {"alphabet": "ab", "languages": ("en",), "tokenizer": "phonemes", "rm_tokenizer": "characters"}
+    texts = make_both(ConfigDict(own))
+    assert isinstance(texts.llm, PhonemeTokenizer) and texts.rm.fingerprint == CharTokenizer("ab", ("en",)).fingerprint
+    assert texts.sizes == (texts.llm.vocab_size, 4) and differ(own)
+    with pytest.raises(ValueError, match="'words'.*characters, phonemes, bpe"):
+        make_both({"rm_tokenizer": "words"})
 
 
 def test_make_byte_pairs(byte_pairs: Path):

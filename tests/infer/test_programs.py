@@ -40,17 +40,19 @@ def test_tokens_and_characters_are_those_of_training(built: Tiny) -> None:
     np.testing.assert_array_equal(best[frames], want[frames])
 
 
-def test_of_several_draws_the_best_read_one_is_kept(built: Tiny) -> None:
+@pytest.mark.parametrize("own", [False, True], ids=["one text", "a text of its own"])
+def test_of_several_draws_the_best_read_one_is_kept(built: Tiny, own: bool) -> None:
     """Against every candidate drawn alone and scored by optax, one row at a time."""
     s, p, count = built.system, built.params, 5
     text, text_len = jnp.asarray([[3, 4, 9], [7, 7, 0], [2, 0, 0]]), jnp.asarray([3, 2, 1])
     sampling = Sampling(top_p=1.0, top_k=0, repetition=1.0)
-    best, length = programs.speak(s, sampling, 8, count, p, text, text_len, STREAMS)
+    written = (jnp.asarray([[5, 0], [2, 9], [11, 0]]), jnp.asarray([1, 2, 1])) if own else (text, text_len)
+    best, length = programs.speak(s, sampling, 8, count, p, text, text_len, STREAMS, written if own else None)
     codebook = s.tokenizer.apply({"params": p["tokenizer"]}, method=Tokenizer.codebook)
     chosen, firsts = [], []
     for row in range(3):
-        own = STREAMS.rows("sample")[row]
-        keys = [own, *(jax.random.fold_in(own, k) for k in range(1, count))]
+        first = STREAMS.rows("sample")[row]
+        keys = [first, *(jax.random.fold_in(first, k) for k in range(1, count))]
         losses, draws = [], []
         for key in keys:
             args = text[row : row + 1], text_len[row : row + 1], codebook, key[None], 8, sampling
@@ -58,7 +60,7 @@ def test_of_several_draws_the_best_read_one_is_kept(built: Tiny) -> None:
             size = int(n[0])
             alone, mask = codebook[ids[:, :size]], jnp.ones((1, size), bool)
             logits = s.rm.apply({"params": p["rm"]}, alone, mask)["asr"]
-            words = text[row : row + 1, : int(text_len[row])]
+            words = written[0][row : row + 1, : int(written[1][row])]
             losses.append(
                 float(optax.losses.ctc_loss(logits, jnp.zeros(logits.shape[:2]), words, jnp.zeros(words.shape))[0])
             )

@@ -12,9 +12,11 @@ from flax import linen as nn
 from tiny import Tiny
 
 from e2etts_jax import sharding
+from e2etts_jax.data.text import make_both
 from e2etts_jax.features import log_mel
 from e2etts_jax.infer import programs
 from e2etts_jax.infer.synthesizer import BATCH, Synthesizer, _collapse, _in_batches, padded
+from e2etts_jax.system import System
 
 
 def changed(synthesizer: Synthesizer, speaker: np.ndarray, **infer: Any) -> Synthesizer:
@@ -233,6 +235,33 @@ def test_each_text_is_read_in_its_language(built: Tiny, speaker: np.ndarray) -> 
     assert not both.can_say("ab") and both.can_say("ab", "en")
     with pytest.raises(ValueError, match="language 'fr' has no tag; text.languages has en, de"):
         both.generate_tokens(["ab", "ab"], languages=["de", "fr"])
+
+
+def test_the_reward_model_may_write_in_other_ids(
+    built: Tiny, speaker: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = built.config.copy_and_resolve_references()
+    config.text.rm_tokenizer, config.data.max_rm_text = "phonemes", 4
+    texts = make_both(config.text)
+    params = System.from_config(config, *texts.sizes).unboxed(jax.random.key(0))
+    both = Synthesizer(config, params, speaker=speaker)
+    heard = both.recognize([np.sin(np.arange(9000.0))])[0]
+    assert texts.rm.encode(heard, "en") or not heard
+    seen = []
+    speak = programs.speak
+    monkeypatch.setattr(programs, "speak", lambda *args: (seen.append(args[5:]), speak(*args))[1])
+    for candidates, count in ((1, 0), (2, 1)):
+        both.config.infer.candidates = candidates
+        both.generate_tokens(["ab"])
+        text, _, _, *written = seen.pop()
+        assert len(written) == count and text[0, :2].tolist() == texts.llm.encode("ab")
+        for ids, size in written:
+            assert ids.shape[1] == 4 and ids[0, : size[0]].tolist() == texts.rm.encode(texts.rm.prepare("ab"))
+    assert both.can_say("ab") and not both.can_say("abcab")
+    with pytest.raises(ValueError, match="text ids are more than the 4 of data.max_rm_text: split the text 'abcab'"):
+        both.generate_tokens(["abcab"])
+    both.config.infer.candidates = 1
+    assert both.can_say("abcab"), "nothing is left to the reward model"
 
 
 def test_a_speaker_of_another_size_is_refused(built: Tiny) -> None:

@@ -13,11 +13,11 @@ from multihost.config import get_config
 
 from e2etts_jax import distributed, processes, rows, sharding
 from e2etts_jax.data import pipeline
-from e2etts_jax.data.text import make
+from e2etts_jax.data.text import make_both
 
 distributed.initialize()
 c = get_config(sys.argv[1])
-fixed = {"sample_rate": c.audio.sample_rate, "samples_per_token": c.audio.samples_per_token, "tokenizer": make(c.text)}
+fixed = {"sample_rate": c.audio.sample_rate, "samples_per_token": c.audio.samples_per_token, "texts": make_both(c.text)}
 fixed |= {"split": "train", "batch_size": 8, "seed": 0, "shuffle": True}
 whole = pipeline.make_batches(c.data, **fixed)[3]
 scattered = np.array(jax.devices())[[0, 2, 1, 3]].reshape(1, 4, 1)

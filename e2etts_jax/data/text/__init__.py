@@ -3,7 +3,7 @@
 from e2etts_jax.data.text.base import Tokenizer
 from e2etts_jax.data.text.bpe import BpeTokenizer
 from e2etts_jax.data.text.characters import DEFAULT_ALPHABET, CharTokenizer, normalize
-from e2etts_jax.data.text.make import make
+from e2etts_jax.data.text.make import Texts, differ, make, make_both
 from e2etts_jax.data.text.phonemes import PhonemeTokenizer
 from e2etts_jax.data.text.reading import read
 
@@ -12,8 +12,11 @@ __all__ = [
     "BpeTokenizer",
     "CharTokenizer",
     "PhonemeTokenizer",
+    "Texts",
     "Tokenizer",
+    "differ",
     "make",
+    "make_both",
     "normalize",
     "read",
 ]

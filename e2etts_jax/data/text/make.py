@@ -1,7 +1,7 @@
-"""A tokenizer from the `text` part of a configuration."""
+"""The tokenizers of the `text` part of a configuration."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from e2etts_jax.data.text.base import Tokenizer
 from e2etts_jax.data.text.bpe import BpeTokenizer
@@ -29,3 +29,29 @@ def make(cfg_text: Mapping[str, Any]) -> Tokenizer:
     if kind == "bpe":
         return BpeTokenizer(cfg_text.get("vocabulary", ""), languages)
     raise ValueError(f"text.tokenizer {kind!r} is not one of characters, phonemes, bpe")
+
+
+class Texts(NamedTuple):
+    """How a text is given to the models: `llm` reads it, `rm` is to write it. One object where they do not differ."""
+
+    llm: Tokenizer
+    rm: Tokenizer
+
+    @property
+    def sizes(self) -> tuple[int, int]:
+        """Ids in use by each."""
+        return self.llm.vocab_size, self.rm.vocab_size
+
+
+def make_both(cfg_text: Mapping[str, Any]) -> Texts:
+    """The tokenizers of both models: `text.tokenizer`, and `text.rm_tokenizer` where it names another one.
+
+    They share the fields that `make` reads. Errors as in `make`.
+    """
+    llm = make(cfg_text)
+    return Texts(llm, make({**cfg_text, "tokenizer": cfg_text["rm_tokenizer"]}) if differ(cfg_text) else llm)
+
+
+def differ(cfg_text: Mapping[str, Any]) -> bool:
+    """Whether the RM writes in other ids than the LLM reads."""
+    return cfg_text.get("rm_tokenizer", "") not in ("", cfg_text.get("tokenizer", "characters"))
