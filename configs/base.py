@@ -125,7 +125,6 @@ def get_config() -> ConfigDict:
 
     c.log_every = 10  # steps between metric lines
     c.checkpoint_every = 200  # steps; the last of a stage is always saved
-    c.profile = ""  # steps of each stage to trace into WORKDIR/profile, first:last, such as 100:105
     c.keep = 2  # checkpoints kept a stage
     c.max_skipped = 10  # stop after so many steps in a row with a loss or gradient that is not finite
 
@@ -138,6 +137,7 @@ def get_config() -> ConfigDict:
     c.infer.min_ratio = 0.0  # speech tokens per text token, least ...
     c.infer.max_ratio = 20.0  # ... and most
     c.infer.max_tokens = 96  # hard limit of a sentence
+    c.infer.vocoder = "auto"  # HiFi-GAN if there is one for this mel, else griffin_lim; or a file: docs/vocoder.md
     c.infer.ode_steps = 1  # Euler steps of the FM; a young one does best with those that recon_mel unrolled
     c.infer.guidance = 0.0  # classifier-free guidance strength; 0 = off
     return c

@@ -108,7 +108,8 @@ def run(config: Any) -> None:
             continue
         seconds = time.perf_counter() - begun
         numbers = measure(config, system, stage, terms, mesh, given, compiled, kind)
-        numbers = {"topology": TOPOLOGY.value, "slices": SLICES.value, "stage": stage.name, **numbers}
+        place = {"topology": TOPOLOGY.value, "slices": SLICES.value, "stage": stage.name}
+        numbers = {**place, "level": jax.config.jax_optimization_level, **numbers}
         print(report(numbers) + f"\n  compiled in {seconds:.0f} s", flush=True)
         if JSON.value:
             with open(JSON.value, "a") as file:

@@ -9,6 +9,7 @@ from ml_collections import config_flags
 from e2etts_jax import cli, distributed, processes, run_flags, stopping
 
 CONFIG = config_flags.DEFINE_config_file("config", lock_config=True)
+PROFILE = flags.DEFINE_string("profile", "", "steps of each stage to trace into WORKDIR/profile: --profile=100:105")
 
 
 def parse_flags(argv: list[str]) -> list[str]:
@@ -33,7 +34,7 @@ def command() -> None:
     from e2etts_jax import train  # after the flags are parsed: a wrong flag must not wait for the imports
 
     with processes.together():
-        train.run(CONFIG.value, run_flags.WORKDIR.value)
+        train.run(CONFIG.value, run_flags.WORKDIR.value, PROFILE.value)
 
 
 def main(argv: list[str]) -> int:

@@ -15,7 +15,7 @@ class Profile:
         """Raises ValueError where `steps` is neither '' nor first:last."""
         found = re.fullmatch(r"(\d+):(\d+)", steps)
         if steps and (not found or not 1 <= int(found[1]) <= int(found[2])):
-            raise ValueError(f"profile={steps!r} is not first:last, two steps from 1 on, such as 100:105")
+            raise ValueError(f"--profile={steps} is not first:last, two steps from 1 on, such as 100:105")
         self._first, self._last = (int(found[1]), int(found[2])) if found else (0, 0)
         self._folder, self._on = str(epath.Path(workdir) / "profile" / stage), False
 

@@ -67,10 +67,14 @@ class Run(Setup):
     writer: MetricsWriter | Silent
     sampler: Sampler
     stop: Stop
+    profile: str
 
 
-def run(config: ConfigDict, workdir: str) -> None:
+def run(config: ConfigDict, workdir: str, profile: str = "") -> None:
     """Trains all stages of `config.run`, continuing whatever the workdir holds.
+
+    Args:
+      profile: steps of each stage to trace, `first:last`; see `Profile`.
 
     Raises:
       ValueError: a config that contradicts itself, or a workdir that belongs to another.
@@ -78,6 +82,7 @@ def run(config: ConfigDict, workdir: str) -> None:
       FloatingPointError: too many steps in a row were not finite.
     """
     distributed.check()
+    Profile(profile, workdir, "")  # a mistake must not wait for the data
     setup = processes.agreed(lambda: Setup.of(config))
     source = processes.in_turn(lambda: open_data(config, setup))
     same_everywhere(config, source)
@@ -87,7 +92,10 @@ def run(config: ConfigDict, workdir: str) -> None:
     stop = Stop()
     with jax.set_mesh(setup.mesh), nn.logical_axis_rules(setup.rules), stop.listening():
         writer = processes.agreed(lambda: MetricsWriter(workdir) if main else Silent())
-        r = Run(**vars(setup), config=config, workdir=workdir, writer=writer, sampler=Sampler(config, voice), stop=stop)
+        sampler = Sampler(config, voice)
+        r = Run(
+            **vars(setup), config=config, workdir=workdir, writer=writer, sampler=sampler, stop=stop, profile=profile
+        )
         print_sizes(r)
         try:
             current, index = resume(r)
@@ -259,7 +267,7 @@ def train_stage(r: Run, stage: Stage, s: state.State) -> state.State:
     train_step = jax.jit(one_step, donate_argnums=0, out_shardings=(places, None))
     shape = functools.partial(flops.Shape, rows=stage.batch_size, text=c.data.max_text)
     cost = functools.cache(lambda tokens: flops.step(r.system, stage, r.terms, shape(tokens=tokens)))
-    log, profile = StageLog(c, r.writer, stage, start, cost), Profile(c.profile, r.workdir, stage.name)
+    log, profile = StageLog(c, r.writer, stage, start, cost), Profile(r.profile, r.workdir, stage.name)
     pending: tuple[int, Any] | None = None
     stop = False
     try:

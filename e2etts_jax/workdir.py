@@ -13,7 +13,7 @@ from e2etts_jax.data import sources
 from e2etts_jax.infer.synthesizer import ONE_VOICE, VOICE
 
 # What may differ between two runs of one workdir: nothing here changes a bit of the result.
-FREE = ("log_every", "checkpoint_every", "keep", "profile", "max_skipped", "infer", "data.workers", "data.prefetch")
+FREE = ("log_every", "checkpoint_every", "keep", "max_skipped", "infer", "data.workers", "data.prefetch")
 VOICE_CLIPS = 100  # clips in which a speaker vector is looked for
 
 

@@ -8,8 +8,8 @@ compile() {
   uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes \
     --no-emit-index-url --no-emit-find-links --group build --custom-compile-command "bash launch/lock.sh" "$@"
 }
-compile --extra data --extra eval --extra dev -o requirements-dev.lock "$@"
-compile --extra data --extra eval --constraint requirements-dev.lock -o requirements.lock "$@"
+compile --extra data --extra eval --extra vocoder --extra dev -o requirements-dev.lock "$@"
+compile --extra data --extra eval --extra vocoder --constraint requirements-dev.lock -o requirements.lock "$@"
 # the TPU compiler that the locked jax wants, alone: launch/env.sh, make_libtpu
 echo "jax[tpu]" | uv pip compile - --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
   --no-emit-index-url --no-emit-find-links --constraint requirements-dev.lock | awk '/^[a-z]/ {keep = /^libtpu==/} keep' >requirements-aot.lock

@@ -16,7 +16,7 @@ LAYERS: list[set[str]] = [
     {"augment", "system", "forward", "losses", "state", "checkpoint", "infer"},
     {"step", "flops"},
     {"rows", "profile", "progress", "samples", "workdir", "weights", "train", "evaluate"},
-    {"main", "aot", "prepare", "synthesize", "stream", "import_weights", "export_weights"},
+    {"main", "aot", "prepare", "synthesize", "stream", "import_vocoder", "import_weights", "export_weights"},
 ]
 
 # Beyond the order of the rows: (importer, what it may not reach even through other modules of the package).

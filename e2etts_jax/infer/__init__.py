@@ -1,1 +1,1 @@
-"""From trained parameters to speech: synthesis, reconstruction, recognition, and the vocoder without training."""
+"""From trained parameters to speech: synthesis, reconstruction, recognition, and the vocoders."""

@@ -22,8 +22,7 @@ from ml_collections import ConfigDict
 from e2etts_jax import checkpoint
 from e2etts_jax.data.datasets.asterisk_en import prompts
 from e2etts_jax.data.text import Tokenizer, make_both
-from e2etts_jax.infer import programs
-from e2etts_jax.infer.griffin_lim import griffin_lim
+from e2etts_jax.infer import programs, vocoder
 from e2etts_jax.models.generate import Sampling
 from e2etts_jax.rng import Streams
 from e2etts_jax.system import System
@@ -144,7 +143,7 @@ class Synthesizer:
         return [out[: len(wav)] for out, wav in zip(decoded, wavs, strict=True)]
 
     def copy_synthesis(self, wavs: GivenWavs) -> Wavs:
-        """Each recording through its own mel and Griffin-Lim: the best that any model can sound with this vocoder."""
+        """Each recording through its own mel and the vocoder: the best that any model can sound with it."""
 
         def run(rows: list[int], size: int, length: int) -> Wavs:
             wav, wav_len = self._pad(wavs, rows, size, length)
@@ -286,7 +285,10 @@ class Synthesizer:
         return _stack([wavs[row] for row in rows], size, length * self._system.samples_per_token, np.float32)
 
     def _vocode(self, log_mel: Float[Array, "B M F"]) -> Wavs:
-        return list(np.clip(griffin_lim(log_mel, self._system.mel), -1.0, 1.0))
+        return list(self._vocoder().run(log_mel))
+
+    def _vocoder(self) -> vocoder.Chosen:
+        return vocoder.choose(self.config.infer.vocoder, self._system.mel)
 
 
 def padded(tokens: int) -> int:
@@ -363,6 +365,8 @@ def _read_config(path: Path) -> ConfigDict:
         raise ValueError(f"{path} is not readable ({error}): restore it, or train again in another workdir") from None
     parts = ("run", "stages", "audio", "mel", "model", "text", "data", "infer")
     missing = [name for name in parts if name not in config]
+    if "infer" in config and "vocoder" not in config.infer:  # older runs had Griffin-Lim alone
+        config.infer.vocoder = "auto"
     missing += [f"infer.{name}" for name in DECODING if "infer" in config and name not in config.infer]
     if missing:
         raise ValueError(

@@ -2,7 +2,8 @@
 
     python tests/benchmarks/topologies.py [--only=v5e:4x4] [--table]
 
-What docs/results/aot/steps.jsonl holds is not compiled again; delete lines to have them anew. Two to ten minutes each.
+What docs/results/aot/steps.jsonl holds is not compiled again; delete lines to have them anew. Two to fourteen minutes
+each on two cores, a third of that with JAX_OPTIMIZATION_LEVEL=O1, which the table then says.
 """
 
 import argparse
@@ -22,6 +23,8 @@ PLACES: dict[str, tuple[str, int, str, dict[str, int]]] = {
     "2 x v5e:4x4": ("v5e:4x4", 2, "(0,-1,1)", {"chain": 4, "": 2}),
     "v5e:16x16": ("v5e:16x16", 1, "(16,16,1)", {"": 1}),
 }
+
+LEVELS = {"UNKNOWN": "", "O1": "O1"}  # of the compiler's optimisation, '' = its own
 
 
 def known() -> dict[tuple[str, str], dict[str, Any]]:
@@ -45,13 +48,13 @@ def compile_all(only: str) -> None:
 
 
 def table() -> str:
-    head = ("slice", "chips", "mesh", "stage", "parts", "memory a chip", "weights, optimizer", "sent a chip", "a step")
+    head = ("slice", "mesh", "stage", "parts", "level", "memory a chip", "weights, optimizer", "sent a chip", "a step")
     lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
     for (place, stage), n in known().items():
         gib = lambda b: f"{b / 2**30:.2f}"  # noqa: E731
         sent = sum(c["sent"] for c in n["collectives"])
         lines.append(
-            f"| {place} | {n['chips']} | {'x'.join(map(str, n['mesh']))} | {stage} | {n['accumulate']} | "
+            f"| {place} | {'x'.join(map(str, n['mesh']))} | {stage} | {n['accumulate']} | {LEVELS[n['level']]} | "
             f"{gib(n['memory'])} of {n['limit'] / 2**30:.0f} GiB | {gib(n['weights'] + n['optimizer'])} | "
             f"{gib(sent)} GiB | {max(n['seconds'].values()):.2f} s or more, MFU {n['mfu']:.0%} or less |"
         )
