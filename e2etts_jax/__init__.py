@@ -7,3 +7,11 @@ Discrete Token LLM based TTS System" (arXiv 2606.09234). Training starts at `mai
 """
 
 __version__ = "0.1.0"
+
+
+def __getattr__(name: str):  # type: ignore[no-untyped-def]  # noqa: ANN202 -- jax is imported when it is asked for
+    if name in ("load", "Voice"):
+        from e2etts_jax import api
+
+        return getattr(api, name)
+    raise AttributeError(f"module 'e2etts_jax' has no attribute {name!r}")

@@ -11,7 +11,6 @@ from e2etts_jax import cli
 
 WEIGHTS = flags.DEFINE_string("weights", None, "checkpoint of the generator: generator_v1, g_02500000", required=True)
 JSON = flags.DEFINE_string("json", None, "its config.json, if that lies elsewhere")
-OUT = flags.DEFINE_string("out", "vocoder.safetensors", "file to write")
 
 
 def run(argv: list[str]) -> int:
@@ -23,13 +22,14 @@ def run(argv: list[str]) -> int:
         from e2etts_jax.infer import vocoder
         from e2etts_jax.interop import hifigan
 
+        out = cli.OUT.value or "vocoder.safetensors"
         shape, mel, params = hifigan.read(WEIGHTS.value, JSON.value)
-        vocoder.save(OUT.value, shape, mel, params)
+        vocoder.save(out, shape, mel, params)
         size = sum(x.size for x in jax.tree.leaves(params))
-        print(f"{OUT.value}: {size / 1e6:.1f} M parameters, {mel.n_mels} bins, hop {mel.hop}, {mel.sample_rate} Hz")
+        print(f"{out}: {size / 1e6:.1f} M parameters, {mel.n_mels} bins, hop {mel.hop}, {mel.sample_rate} Hz")
 
     return cli.guarded(command)
 
 
 if __name__ == "__main__":
-    app.run(run)
+    app.run(run, flags_parser=cli.parse_flags)

@@ -2,6 +2,7 @@
 
 python -m e2etts_jax.synthesize --workdir=runs/joint --text="five two three" --out=x.wav
 python -m e2etts_jax.synthesize --workdir=runs/joint --text_file=sentences.txt --out=x.wav   # x_000.wav, x_001.wav, ...
+python -m e2etts_jax.synthesize --workdir=runs/voices --text="..." --prompt_audio=her.wav --prompt_text="what she says"
 """
 
 import time
@@ -19,6 +20,8 @@ TEXT_FILE = flags.DEFINE_string(
 )
 STAGE = flags.DEFINE_string("stage", None, "stage to take the models from; by default the last one of the run")
 LANGUAGE = flags.DEFINE_string("language", "", "of the text, such as en or zh; by default the run's data.language")
+PROMPT_AUDIO = flags.DEFINE_string("prompt_audio", None, "recording to go on from, in its voice: a second or more")
+PROMPT_TEXT = flags.DEFINE_string("prompt_text", None, "what is said in it")
 SEED = flags.DEFINE_integer("seed", 0, "of the sampled tokens and the noise: another seed, another reading")
 
 
@@ -47,12 +50,17 @@ def sentences(text: str | None, text_file: str | None, out: Path) -> list[tuple[
 
 def speak(workdir: str, stage: str | None, seed: int, wanted: list[tuple[Path, str]]) -> None:
     """Writes every sentence to its file and says how long it took."""
+    from e2etts_jax.infer.prompt import Prompt
     from e2etts_jax.infer.synthesizer import Synthesizer
 
+    heard, words = PROMPT_AUDIO.value, PROMPT_TEXT.value
+    if (heard is None) != (words is None):
+        raise ValueError("a prompt is a recording and its words: give both --prompt_audio and --prompt_text")
+    prompt = Prompt.read(heard, words or "") if heard else None
     synthesizer = Synthesizer.load(workdir, stage, infer=run_flags.INFER.value)
     synthesizer.language = LANGUAGE.value or synthesizer.language
     start, rate = time.perf_counter(), synthesizer.sample_rate
-    wavs = synthesizer.synthesize([text for _, text in wanted], seed)
+    wavs = synthesizer.say([text for _, text in wanted], seed, prompt=prompt)
     took, spoken = time.perf_counter() - start, sum(map(len, wavs)) / rate
     for (path, text), wav in zip(wanted, wavs, strict=True):
         sf.write(path, wav, rate)

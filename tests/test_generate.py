@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
-from e2etts_jax.models.generate import REPETITION_WINDOW, Sampling, draw, generate
+from e2etts_jax.models.generate import REPETITION_WINDOW, Prompt, Sampling, draw, generate
 from e2etts_jax.models.llm import LLM, LLMConfig
 
 VOCAB, TEXT_VOCAB, Q = 27, 9, 5
@@ -110,6 +110,30 @@ def test_greedy_decoding_takes_the_argmax_of_the_whole_pass(
         said = count[row]
         np.testing.assert_array_equal(ids[row, :said], best[row, :said])
         assert said == 12 or best[row, said] == VOCAB
+
+
+def test_what_is_said_already_is_gone_on_from(
+    model: LLM, params: Any, codebook: jax.Array, forced: Callable[..., np.ndarray]
+) -> None:
+    """A prompt of any length, padded; the rest is the argmax of the whole pass behind it, and only that."""
+    said = np.random.default_rng(4).integers(0, VOCAB, (3, 6)).astype(np.int32)
+    length, words = np.array([6, 0, 3], np.int32), np.array([2, 0, 1], np.int32)
+    run = jax.jit(lambda prompt: generate(model, params, TEXT, TEXT_LEN, codebook, keys(3), 7, GREEDY, prompt))
+    ids, count = map(np.asarray, run(Prompt(said, length, words)))
+    dirty = np.where(np.arange(6) < length[:, None], said, 26).astype(np.int32)
+    np.testing.assert_array_equal(run(Prompt(dirty, length, words))[0], ids)
+    rows = [np.concatenate([said[r, : length[r]], ids[r, : count[r]]]) for r in range(3)]
+    whole = np.stack([np.pad(row, (0, 13 - len(row))) for row in rows]).astype(np.int32)
+    best = forced(TEXT, TEXT_LEN, whole, length + count).argmax(axis=-1)
+    for r in range(3):
+        np.testing.assert_array_equal(ids[r, : count[r]], best[r, length[r] : length[r] + count[r]])
+        assert count[r] == 7 or best[r, length[r] + count[r]] == VOCAB
+    np.testing.assert_array_equal(
+        ids[1], np.asarray(generate(model, params, TEXT, TEXT_LEN, codebook, keys(3), 7, GREEDY)[0])[1]
+    )
+    short = Sampling(temperature=0.0, max_ratio=0.5)
+    _, count = generate(model, params, TEXT, TEXT_LEN, codebook, keys(3), 7, short, Prompt(said, length, words))
+    assert (np.asarray(count) <= [2, 1, 2]).all(), "of the text that is left"
 
 
 def test_sampled_decoding_draws_from_the_whole_pass(

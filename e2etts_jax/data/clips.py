@@ -6,7 +6,7 @@ import numpy as np
 from absl import logging
 
 from e2etts_jax.data import pairs, sources, transcripts
-from e2etts_jax.data.text import Texts, Tokenizer
+from e2etts_jax.data.text import Texts, Tokenizer, joined
 
 BAD_TEXTS = 0.05  # share of texts that a tokenizer may refuse: more is a wrong alphabet, not a few odd clips
 
@@ -33,11 +33,7 @@ class Words:
         words, language = self._texts[clip], self._source.language(clip) or self._language
         if prompt < 0:
             return self.tokenizer.encode(words, language)
-        before = self._texts[prompt]
-        try:
-            return self.tokenizer.encode(f"{before} {words}", language)
-        except ValueError:  # written without spaces
-            return self.tokenizer.encode(before + words, language)
+        return joined(self.tokenizer, self._texts[prompt], words, language)
 
     def why_refused(self, clip: int) -> str:
         language = self._source.language(clip) or self._language

@@ -6,11 +6,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from e2etts_jax.features import denormalize, log_mel
+from e2etts_jax.features import denormalize, log_mel, normalize
 from e2etts_jax.losses import ctc
 from e2etts_jax.models import ode
 from e2etts_jax.models.flow import FlowModel
-from e2etts_jax.models.generate import Sampling, generate
+from e2etts_jax.models.generate import Prompt, Sampling, generate
 from e2etts_jax.models.tokenizer import Tokenizer
 from e2etts_jax.rng import Streams
 from e2etts_jax.system import System
@@ -48,22 +48,23 @@ def speak(
     text_len: Int[Array, " B"],
     streams: Streams,
     written: tuple[Int[Array, "B R"], Int[Array, " B"]] | None = None,
+    prompt: Prompt | None = None,
 ) -> tuple[Int[Array, "B T"], Int[Array, " B"]]:
     """Token ids [B, max_tokens] drawn for each text, and their count.
 
     With several `candidates`, all are drawn as one batch, and each text keeps the one in which the reward model reads
-    it best (lowest CTC loss): `text`, or `written` where the RM writes in other ids. The first candidate is what a
-    single draw gives.
+    it best (lowest CTC loss): `text`, or `written` where the RM writes in other ids or a `prompt` has said the
+    beginning. The first candidate is what a single draw gives.
     """
     codebook, keys = _codebook(system, params), streams.rows("sample")
     if candidates == 1:
-        return generate(system.llm, params["llm"], text, text_len, codebook, keys, max_tokens, sampling)
+        return generate(system.llm, params["llm"], text, text_len, codebook, keys, max_tokens, sampling, prompt)
     others = jax.vmap(lambda key: jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(1, candidates)))(keys)
     keys = jnp.concatenate([keys[:, None], others], axis=1).reshape(-1)
     repeated = lambda x: jnp.repeat(x, candidates, axis=0)  # noqa: E731
     rm_text, rm_text_len = (repeated(x) for x in written or (text, text_len))
-    text, text_len = repeated(text), repeated(text_len)
-    ids, count = generate(system.llm, params["llm"], text, text_len, codebook, keys, max_tokens, sampling)
+    text, text_len, prompt = jax.tree.map(repeated, (text, text_len, prompt))
+    ids, count = generate(system.llm, params["llm"], text, text_len, codebook, keys, max_tokens, sampling, prompt)
     logits = _read(system, params, codebook, ids, count)
     loss = ctc(logits, count * system.rm.config.ctc_upsample, rm_text, rm_text_len).reshape(-1, candidates)
     best = jnp.arange(loss.shape[0]) * candidates + jnp.argmin(loss, axis=1)
@@ -80,8 +81,11 @@ def flow(
     token_len: Int[Array, " B"],
     speaker: Float[Array, " E"],
     streams: Streams,
+    prompt: tuple[Float[Array, "B M F"], Int[Array, " B"]] | None = None,
 ) -> Float[Array, "B M F"]:
     """Log-mel of token ids, silence behind the end.
+
+    A `prompt` is the log-mel of what the first tokens were heard in, and how many: it is given to the FM as it is.
 
     Euler steps from noise with classifier-free guidance (CosyVoice 3): `(1 + w) v(condition) - w v(nothing)`, where
     nothing is no tokens and no speaker. Both halves run as one batch.
@@ -94,19 +98,22 @@ def flow(
     copies = 2 if guidance else 1
     cond, masks = jnp.tile(cond, (copies, 1, 1)), jnp.tile(mask, (copies, 1))
     keep = jnp.arange(copies * batch) < batch
-    prompt = jnp.zeros((copies * batch, frames, system.mel.n_mels))
-    prompt_mask = jnp.zeros((copies * batch, frames), bool)
+    known, known_mask = jnp.zeros((batch, frames, system.mel.n_mels)), jnp.zeros((batch, frames), bool)
+    if prompt is not None:
+        known = normalize(prompt[0], system.mel)
+        known_mask = length_mask(prompt[1] * system.frames_per_token, frames)
+    known, known_mask = jnp.tile(known, (copies, 1, 1)), jnp.tile(known_mask, (copies, 1))
     speakers = jnp.broadcast_to(speaker, (copies * batch, speaker.shape[0]))
 
     def field(x: Float[Array, "B M F"], t: Float[Array, ""]) -> Float[Array, "B M F"]:
         point, times = jnp.tile(x, (copies, 1, 1)), jnp.full(copies * batch, t)
-        v = fm.apply(
-            variables, point, times, cond, prompt, prompt_mask, speakers, keep, masks, method=FlowModel.velocity
-        )
+        v = fm.apply(variables, point, times, cond, known, known_mask, speakers, keep, masks, method=FlowModel.velocity)
         return (1 + guidance) * v[:batch] - guidance * v[batch:] if guidance else v
 
     noise = streams.draw("flow_noise", (frames, system.mel.n_mels))
     made = denormalize(ode.euler(field, noise, ode.cosine_times(steps)), system.mel)
+    if prompt is not None:
+        made = jnp.where(known_mask[:batch, :, None], prompt[0], made)
     floor = jnp.log(system.mel.floor)
     valid = jnp.repeat(mask, system.frames_per_token, axis=1)[..., None]
     return jnp.where(valid, jnp.maximum(made, floor), floor)

@@ -5,6 +5,7 @@ A row is seeded by its index in the call and padded by its own length, so its ne
 digit of its samples.
 """
 
+import dataclasses
 import json
 import logging
 import math
@@ -14,6 +15,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import jiwer
 import numpy as np
 from flax import linen as nn
 from jaxtyping import Array, Float, Int
@@ -21,8 +23,10 @@ from ml_collections import ConfigDict
 
 from e2etts_jax import checkpoint
 from e2etts_jax.data.datasets.asterisk_en import prompts
-from e2etts_jax.data.text import Tokenizer, make_both
-from e2etts_jax.infer import programs, vocoder
+from e2etts_jax.data.text import Tokenizer, joined, make_both, read
+from e2etts_jax.infer import long_text, programs, vocoder
+from e2etts_jax.infer.prompt import Lead, Prompt
+from e2etts_jax.models import generate
 from e2etts_jax.models.generate import Sampling
 from e2etts_jax.rng import Streams
 from e2etts_jax.system import System
@@ -30,6 +34,8 @@ from e2etts_jax.types import GROUPS, Params
 
 BATCH = 16
 SHORTEST = 64  # tokens of the shortest padded length
+PROMPT_SHARE = 0.6  # of the longest clip in training that a prompt may take: the rest is for what follows
+MISHEARD = 0.5  # character error rate above which a prompt's words are not what is heard
 SILENCE = 0.2  # seconds returned where the model says nothing
 ONE_VOICE = ("asterisk_en", "numbers")  # data sets of the embedded recordings, which are of one speaker
 
@@ -44,6 +50,10 @@ GivenWavs = Sequence[Float[np.ndarray, " W"]]
 GivenIds = Sequence[Sequence[int] | Int[np.ndarray, " T"]]
 
 logger = logging.getLogger(__name__)
+
+
+class TooLong(ValueError):
+    """A text of more ids than the models take."""
 
 
 class Synthesizer:
@@ -126,16 +136,34 @@ class Synthesizer:
 
     # --- whole ways --------------------------------------------------------------------------------------------------
 
-    def synthesize(self, texts: Sequence[str], seed: int = 0, languages: Sequence[str] = ()) -> Wavs:
+    def synthesize(
+        self, texts: Sequence[str], seed: int = 0, languages: Sequence[str] = (), prompt: Prompt | None = None
+    ) -> Wavs:
         """Speaks each text. A text for which the model makes no token becomes a short silence, with a warning.
 
         Args:
           languages: of each text, '' = `self.language`; empty = that for all.
+          prompt: a recording to go on from, in its voice.
 
         Raises:
-          ValueError: a text that is empty, too long, or has characters outside the alphabet.
+          ValueError: a text that is empty, too long, or has characters outside the alphabet; a prompt of no use.
         """
-        return self.decode_tokens(self.generate_tokens(texts, seed, languages), seed)
+        lead = self._lead(prompt) if prompt else None
+        return self.decode_tokens(self.generate_tokens(texts, seed, languages, lead), seed, lead)
+
+    def say(
+        self, texts: Sequence[str], seed: int = 0, languages: Sequence[str] = (), prompt: Prompt | None = None
+    ) -> Wavs:
+        """As `synthesize`, for texts of any length: what is too long is cut at sentence ends and joined with pauses."""
+        spoken = [language or self.language for language in languages or [""] * len(texts)]
+        before = prompt.text if prompt else ""
+        cut = [self._pieces(text, language, before) for text, language in zip(texts, spoken, strict=True)]
+        flat = [(piece, language) for parts, language in zip(cut, spoken, strict=True) for piece, _ in parts]
+        made = iter(self.synthesize([piece for piece, _ in flat], seed, [language for _, language in flat], prompt))
+        return [
+            long_text.join([next(made) for _ in parts], [pause for _, pause in parts], self.sample_rate)
+            for parts in cut
+        ]
 
     def reconstruct(self, wavs: GivenWavs, seed: int = 0) -> Wavs:
         """What the tokens of each recording sound like, as long as the recording."""
@@ -172,24 +200,29 @@ class Synthesizer:
 
         return _in_batches(lengths, run)
 
-    def generate_tokens(self, texts: Sequence[str], seed: int = 0, languages: Sequence[str] = ()) -> Ids:
+    def generate_tokens(
+        self, texts: Sequence[str], seed: int = 0, languages: Sequence[str] = (), lead: Lead | None = None
+    ) -> Ids:
         """Token ids that the language model draws for each text: of `infer.candidates` draws the one that the reward
-        model reads best. Errors as in `synthesize`.
+        model reads best. They follow those of `lead`. Errors as in `synthesize`.
         """
-        spoken = languages or [""] * len(texts)
-        encoded = [self._encode(text, language) for text, language in zip(texts, spoken, strict=True)]
-        infer, limits = self.config.infer, [self.config.data[key] for _, key in self._readers()]
+        spoken, data, infer = languages or [""] * len(texts), self.config.data, self.config.infer
+        before = lead.text if lead else ""
+        encoded = [self._encode(text, language, before) for text, language in zip(texts, spoken, strict=True)]
         sampling = Sampling(**{name: infer[name] for name in SAMPLING})
 
         def run(rows: list[int], size: int, length: int) -> Ids:
-            text, *written = (_stack([encoded[row][i] for row in rows], size, n) for i, n in enumerate(limits))
+            given = [encoded[row] for row in rows]
+            text = _stack([e.ids for e in given], size, length)
+            written = _stack([e.written for e in given], size, data.max_rm_text or length) if given[0].written else None
+            said = _said(lead, [len(e.ids) - e.to_say for e in given], size) if lead else None
             fixed = (self._system, sampling, infer.max_tokens, infer.candidates)
-            drawn = programs.speak(*fixed, self.params, *text, _streams(seed, rows, size), *written)
+            drawn = programs.speak(*fixed, self.params, *text, _streams(seed, rows, size), written, said)
             ids, count = (np.asarray(a) for a in drawn)
             return [ids[i, : count[i]] for i in range(len(rows))]
 
-        made = _in_batches([len(ids) for ids, *_ in encoded], run, pad=lambda _: limits[0])
-        most = [min(math.ceil(infer.max_ratio * len(ids)), infer.max_tokens) for ids, *_ in encoded]
+        made = _in_batches([len(e.ids) for e in encoded], run, pad=lambda _: data.max_text)
+        most = [min(math.ceil(infer.max_ratio * e.to_say), infer.max_tokens) for e in encoded]
         cut = [text for text, ids, limit in zip(texts, made, most, strict=True) if len(ids) >= limit]
         if cut:
             logger.warning(
@@ -197,24 +230,34 @@ class Synthesizer:
             )
         return made
 
-    def decode_tokens(self, ids: GivenIds, seed: int = 0) -> Wavs:
-        """Speech of given token ids, samples_per_token samples each.
+    def decode_tokens(self, ids: GivenIds, seed: int = 0, lead: Lead | None = None) -> Wavs:
+        """Speech of given token ids, samples_per_token samples each, as it goes on from `lead`.
 
         Raises:
           ValueError: an id outside the vocabulary.
         """
         self._check_ids(ids)
         infer, system = self.config.infer, self._system
+        before = lead.ids if lead else np.zeros(0, np.int32)
+        speaker = lead.speaker if lead else self._speaker
+        whole = [np.concatenate([before, np.asarray(row, np.int32)]) for row in ids]
 
         def run(rows: list[int], size: int, length: int) -> Wavs:
-            tokens, token_len = _stack([ids[row] for row in rows], size, length)
-            streams = _streams(seed, rows, size)
+            tokens, token_len = _stack([whole[row] for row in rows], size, length)
+            heard = None
+            if lead:
+                mel = np.zeros((size, length * system.frames_per_token, system.mel.n_mels), np.float32)
+                mel[:, : len(lead.log_mel)] = lead.log_mel
+                heard = mel, np.full(size, len(before), np.int32)
             guided = (infer.ode_steps, infer.guidance)
-            mel = programs.flow(system, *guided, self.params, tokens, token_len, self._speaker, streams)
-            wavs = self._vocode(mel[: len(rows)])
-            return [wav[: len(ids[row]) * system.samples_per_token] for wav, row in zip(wavs, rows, strict=True)]
+            made = programs.flow(
+                system, *guided, self.params, tokens, token_len, speaker, _streams(seed, rows, size), heard
+            )
+            start, per_token = len(before) * system.samples_per_token, system.samples_per_token
+            wavs = self._vocode(made[: len(rows)])
+            return [wav[start : len(whole[row]) * per_token] for wav, row in zip(wavs, rows, strict=True)]
 
-        wavs = _in_batches([len(row) for row in ids], run)
+        wavs = _in_batches([len(row) for row in whole], run)
         empty = sum(not len(wav) for wav in wavs)
         if empty:
             logger.warning("%d of %d sentences have no tokens and become silence", empty, len(wavs))
@@ -244,29 +287,68 @@ class Synthesizer:
         except ValueError:
             return False
 
-    def _readers(self) -> list[tuple[Tokenizer, str]]:
-        """Tokenizers that a text to be said must pass, with the fields of config.data that limit its ids: the LLM's,
-        and the RM's if that is another one and chooses between draws."""
-        llm, rm = self._texts
-        if rm is llm or self.config.infer.candidates == 1:
-            return [(llm, "max_text")]
-        return [(llm, "max_text"), (rm, "max_rm_text" if self.config.data.max_rm_text else "max_text")]
+    def _pieces(self, text: str, language: str, before: str) -> list[tuple[str, float]]:
+        """The parts of a text that can be said at once, with the pauses behind them."""
 
-    def _encode(self, text: str, language: str) -> list[list[int]]:
-        """Ids of a text for each of `_readers`."""
-        made = []
-        language = language or self.language
-        for tokenizer, key in self._readers():
-            words, limit = tokenizer.prepare(text, language), self.config.data[key]
-            if not words:
-                raise ValueError(f"the text {text!r} is empty; there is nothing to say")
+        def fits(piece: str) -> bool:
+            try:
+                self._encode(piece, language, before)
+            except TooLong:
+                return False
+            return True
+
+        if fits(text):
+            return [(text, 0.0)]
+        if self.config.text.get("reading", True):  # the full stop of an abbreviation is no end of a sentence
+            text = "\n".join(read(line, language) for line in text.splitlines())
+        return long_text.pieces(text, fits)
+
+    def _encode(self, text: str, language: str, before: str = "") -> "_Encoded":
+        """Ids of a text behind the words of a prompt, and alone for the RM where those differ."""
+        llm, rm = self._texts
+        data, language = self.config.data, language or self.language
+        alone = self._ids(text, language, llm, "max_text")
+        ids = self._ids(text, language, llm, "max_text", before) if before else alone
+        written: list[int] = []
+        if self.config.infer.candidates > 1 and (rm is not llm or before):
+            written = self._ids(text, language, rm, "max_rm_text" if data.max_rm_text else "max_text")
+        return _Encoded(ids, len(alone), written)
+
+    def _ids(self, text: str, language: str, tokenizer: Tokenizer, key: str, before: str = "") -> list[int]:
+        words, limit = tokenizer.prepare(text, language), self.config.data[key]
+        if not words:
+            raise ValueError(f"the text {text!r} is empty; there is nothing to say")
+        if before:
+            ids = joined(tokenizer, tokenizer.prepare(before, language), words, language)
+        else:
             ids = tokenizer.encode(words, language)
-            if len(ids) > limit:
-                raise ValueError(
-                    f"{len(ids)} text ids are more than the {limit} of data.{key}: split the text {text!r}"
-                )
-            made.append(ids)
-        return made
+        if len(ids) > limit:
+            of = ", the prompt's words among them, " if before else " "
+            raise TooLong(f"{len(ids)} text ids{of}are more than the {limit} of data.{key}: split the text {text!r}")
+        return ids
+
+    def _lead(self, prompt: Prompt) -> Lead:
+        """What the models make of a prompt; warns where its words are not what is heard."""
+        buckets, system = self.config.data.buckets, self._system
+        prompt.check(PROMPT_SHARE * max(buckets) * system.samples_per_token / self.sample_rate)
+        if not self.config.data.get("prompts", 0):
+            logger.warning("this run has not learnt to go on from a prompt (data.prompts=0): its voice may not follow")
+        wav = prompt.at(self.sample_rate)
+        tokens = self._token_lens([wav])[0]
+        wav = np.pad(wav, (0, tokens * system.samples_per_token - len(wav)))
+        (ids,) = self.tokenize([wav])
+        rm, language = self._texts.rm, self.language
+        words, heard = rm.prepare(prompt.text, language), self.recognize_tokens([ids])[0]
+        if jiwer.cer(words, heard) > MISHEARD:
+            logger.warning(
+                "in %s the reward model reads %r, not %r: wrong words, another language or no speech make a bad prompt",
+                prompt.name,
+                heard,
+                words,
+            )
+        mel = np.asarray(programs.mel(system, *_stack([wav], 1, padded(tokens) * system.samples_per_token, np.float32)))
+        frames = tokens * system.frames_per_token
+        return Lead(ids, mel[0, :frames], prompt.text, prompt.vector(system.fm.config.speaker))
 
     def _token_lens(self, wavs: GivenWavs) -> list[int]:
         for i, wav in enumerate(wavs):
@@ -289,6 +371,23 @@ class Synthesizer:
 
     def _vocoder(self) -> vocoder.Chosen:
         return vocoder.choose(self.config.infer.vocoder, self._system.mel)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Encoded:
+    """A text as the models have it: `ids` for the LLM, how many of them are to be said, `written` for the RM where it
+    has other ones to write."""
+
+    ids: list[int]
+    to_say: int
+    written: list[int]
+
+
+def _said(lead: Lead, text_len: list[int], size: int) -> generate.Prompt:
+    """The lead as what every row has said; `text_len` ids of each row's text are its words."""
+    rows = [lead.ids] * len(text_len)
+    ids, length = _stack(rows, size, padded(len(lead.ids)))
+    return generate.Prompt(*map(jnp.asarray, (ids, length, np.array(text_len + [0] * (size - len(text_len))))))
 
 
 def padded(tokens: int) -> int:
@@ -365,8 +464,9 @@ def _read_config(path: Path) -> ConfigDict:
         raise ValueError(f"{path} is not readable ({error}): restore it, or train again in another workdir") from None
     parts = ("run", "stages", "audio", "mel", "model", "text", "data", "infer")
     missing = [name for name in parts if name not in config]
-    if "infer" in config and "vocoder" not in config.infer:  # older runs had Griffin-Lim alone
-        config.infer.vocoder = "auto"
+    for part, field, value in (("infer", "vocoder", "auto"), ("data", "max_rm_text", 0)):  # what older runs had not
+        if part in config and field not in config[part]:
+            config[part][field] = value
     missing += [f"infer.{name}" for name in DECODING if "infer" in config and name not in config.infer]
     if missing:
         raise ValueError(

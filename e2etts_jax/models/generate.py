@@ -3,6 +3,7 @@
 import dataclasses
 from typing import Any
 
+import flax.struct
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
@@ -37,6 +38,20 @@ class Sampling:
             raise ValueError(f"temperature and top_k must be >= 0, top_p in (0, 1], repetition in [0, 1]: {self}")
 
 
+@flax.struct.dataclass
+class Prompt:
+    """Speech that a row goes on from.
+
+    Attributes:
+      ids, length: its tokens, and how many.
+      text_len: how many ids at the start of the row's text are its words.
+    """
+
+    ids: Int[Array, "B P"]
+    length: Int[Array, " B"]
+    text_len: Int[Array, " B"]
+
+
 def draw(
     key: PRNGKeyArray, logits: Float[Array, " V1"], recent: Int[Array, " R"], sampling: Sampling
 ) -> Int[Array, ""]:
@@ -68,22 +83,28 @@ def generate(
     keys: PRNGKeyArray,
     max_tokens: int,
     sampling: Sampling,
+    prompt: Prompt | None = None,
 ) -> tuple[Int[Array, "B T"], Int[Array, " B"]]:
     """Samples speech tokens for each text.
 
     Args:
       keys: one PRNG key a row, so that a row's tokens do not depend on its neighbours.
-      max_tokens: size of the result; rows stop at `max_ratio * text_len` or here.
+      max_tokens: size of the result; rows stop at `max_ratio` tokens per id of text to be said, or here.
+      prompt: what has been said of the text; only the rest is made, and returned.
 
     Returns:
       ids [B, max_tokens] (0 behind the end) and their count [B].
     """
     variables = {"params": params}
-    batch, prefix = text.shape[0], text.shape[1] + 2
+    batch, prefix, first, to_say = text.shape[0], text.shape[1] + 2, text_len + 2, text_len
+    said = None
+    if prompt is not None:
+        said = codebook[prompt.ids], prompt.ids, prompt.length
+        prefix, first, to_say = prefix + prompt.ids.shape[1], first + prompt.length, text_len - prompt.text_len
     table = model.apply(variables, codebook, method=LLM.table)
-    hidden, cache, seen = model.apply(variables, text, text_len, max_tokens, method=LLM.prefill)
-    longest = jnp.minimum(jnp.ceil(sampling.max_ratio * text_len).astype(jnp.int32), max_tokens)
-    shortest = jnp.minimum(jnp.floor(sampling.min_ratio * text_len).astype(jnp.int32), longest)
+    hidden, cache, seen = model.apply(variables, text, text_len, max_tokens, said, method=LLM.prefill)
+    longest = jnp.minimum(jnp.ceil(sampling.max_ratio * to_say).astype(jnp.int32), max_tokens)
+    shortest = jnp.minimum(jnp.floor(sampling.min_ratio * to_say).astype(jnp.int32), longest)
     eos = model.vocab
 
     def cond(state: Any) -> Bool[Array, ""]:
@@ -103,7 +124,7 @@ def generate(
         recent = jnp.concatenate([recent[:, 1:], token[:, None]], axis=1)
         seen = jax.lax.dynamic_update_slice_in_dim(seen, ~done[:, None], prefix + step, axis=1)
         hidden, cache = model.apply(
-            variables, codebook[token], token, text_len + 2 + step, seen, cache, prefix + step, method=LLM.step
+            variables, codebook[token], token, first + step, seen, cache, prefix + step, method=LLM.step
         )
         return step + 1, hidden, cache, seen, ids, recent, length, done
 

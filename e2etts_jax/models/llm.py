@@ -175,20 +175,36 @@ class LLM(nn.Module):
         return self.logits(hidden, self.table(codebook)), hidden
 
     def prefill(
-        self, text: Int[Array, "B S"], text_len: Int[Array, " B"], slots: int
+        self,
+        text: Int[Array, "B S"],
+        text_len: Int[Array, " B"],
+        slots: int,
+        said: tuple[Float[Array, "B P Dq"], Int[Array, "B P"], Int[Array, " B"]] | None = None,
     ) -> tuple[Float[Array, "B D"], Cache, Bool[Array, "B N"]]:
-        """Runs the prefix into a fresh cache with room for `slots` speech tokens.
+        """Runs the prefix into a fresh cache with room for `slots` more speech tokens.
+
+        Args:
+          said: speech behind the text that is there already, as `q`, ids and count.
 
         Returns:
           the hidden state that predicts the first token, the cache, and which of its slots hold the prefix.
         """
         x, positions, mask = self.prefix(text, text_len)
+        if said is not None:
+            q, ids, count = said
+            steps = jnp.arange(ids.shape[1])[None, :]
+            x = jnp.concatenate([x, self.speech(q, ids)], axis=1)
+            positions = jnp.concatenate([positions, text_len[:, None] + 2 + steps], axis=1)
+            mask = jnp.concatenate([mask, steps < count[:, None]], axis=1)
         batch, start, c = x.shape[0], x.shape[1], self.config
         shape = (c.layers, batch, start + slots, c.kv_heads, c.head_dim)
         cache = Cache(jnp.zeros(shape, self.dtype), jnp.zeros(shape, self.dtype))
         seen = jnp.pad(mask, ((0, 0), (0, slots)))
         hidden, cache = self.decoder(x, positions, seen[:, None, :], cache, 0)
-        return hidden[:, -1], cache, seen
+        if said is None:
+            return hidden[:, -1], cache, seen
+        last = start - 1 - ids.shape[1] + count
+        return jnp.take_along_axis(hidden, last[:, None, None], axis=1)[:, 0], cache, seen
 
     def step(
         self,

@@ -64,14 +64,14 @@ def main() -> None:
         recordings.append(wav[: len(wav) // mel.hop * mel.hop])
     seconds = sum(map(len, recordings)) / mel.sample_rate
     made, speed = {"recording": recordings}, {}
-    longest = max(map(len, recordings))
     for name in options.vocoders:
         chosen = vocoder.choose(name, mel)
-        mels = [np.asarray(log_mel(np.pad(w, (0, longest - len(w)))[None], mel)) for w in recordings]
-        chosen.run(mels[0])
+        mels = [np.asarray(log_mel(w[None], mel)) for w in recordings]
+        for frames in {m.shape[1] // vocoder.FRAMES for m in mels}:  # compiled before the clock starts
+            chosen.run(np.zeros((1, frames * vocoder.FRAMES + 1, mel.n_mels), np.float32))
         begun = time.perf_counter()
-        made[name] = [chosen.run(m)[0, : len(w)] for m, w in zip(mels, recordings, strict=True)]
-        speed[name] = (time.perf_counter() - begun) / (longest * len(lines) / mel.sample_rate)
+        made[name] = [chosen.run(m)[0] for m in mels]
+        speed[name] = (time.perf_counter() - begun) / seconds
     mos = {}
     if options.mos_python:
         with tempfile.TemporaryDirectory() as folder:

@@ -1,5 +1,6 @@
 """The synthesizer as its callers see it: lengths, seeds, neighbours, mistakes."""
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -8,13 +9,17 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
+import soundfile
 from flax import linen as nn
 from tiny import Tiny
 
+import e2etts_jax
 from e2etts_jax import sharding
+from e2etts_jax.data.prepare import speaker as speakers
 from e2etts_jax.data.text import make_both
 from e2etts_jax.features import log_mel
 from e2etts_jax.infer import programs
+from e2etts_jax.infer.prompt import Prompt
 from e2etts_jax.infer.synthesizer import BATCH, Synthesizer, _collapse, _in_batches, padded
 from e2etts_jax.system import System
 
@@ -149,6 +154,143 @@ def test_parameters_may_lie_on_a_mesh(built: Tiny, synthesizer: Synthesizer, spe
     np.testing.assert_array_equal(ids[0], synthesizer.generate_tokens(["abc"])[0])
 
 
+def test_long_texts_are_said_in_pieces(synthesizer: Synthesizer, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = []
+    synthesize = Synthesizer.synthesize
+    monkeypatch.setattr(
+        Synthesizer, "synthesize", lambda self, texts, *args: (said.extend(texts), synthesize(self, texts, *args))[1]
+    )
+    long, short = synthesizer.say(["abc. Ab, ca.\nBa.", "ab"], seed=3)
+    assert said == ["abc.", "Ab, ca.", "Ba.", "ab"]
+    alone = synthesize(synthesizer, said, 3)
+    np.testing.assert_array_equal(short, alone[3])
+    assert len(long) > 0.9 * 22_050 and np.abs(long).max() <= 1
+    with pytest.raises(ValueError, match="the text '' is empty"):
+        synthesizer.say([""])
+    with pytest.raises(ValueError, match="the word 'abcabcabc' is too long"):
+        synthesizer.say(["ab abcabcabc"])
+
+
+def test_two_lines_of_python_speak(synthesizer: Synthesizer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(Synthesizer, "load", lambda workdir, stage, infer: synthesizer)
+    voice = e2etts_jax.load("runs/joint")
+    samples, rate = voice.synthesize("abc", seed=4)
+    np.testing.assert_array_equal(samples, synthesizer.synthesize(["abc"], 4)[0])
+    assert rate == 22_050
+    with pytest.raises(FileNotFoundError, match="no audio file"):
+        voice.synthesize("abc", prompt=tmp_path / "none.wav")
+    with pytest.raises(ValueError, match="the prompt lasts 0.00 s"):
+        voice.synthesize("abc", prompt=(np.zeros(9, np.float32), 16_000), prompt_text="a")
+    assert not hasattr(e2etts_jax, "save")
+
+
+# --- a voice to go on in ----------------------------------------------------------------------------------------------
+
+
+def prompt(**changes: Any) -> Prompt:
+    """A tone of 1.1 s at 16 kHz, 24 tokens."""
+    wav = 0.3 * np.sin(np.arange(17_600) / 16_000 * 2 * np.pi * 300).astype(np.float32)
+    return Prompt(**{"wav": wav, "rate": 16_000, "text": "ab", "name": "x.wav"} | changes)
+
+
+@pytest.fixture
+def with_prompts(synthesizer: Synthesizer, speaker: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> Synthesizer:
+    """The models as if trained on pairs of up to 60 tokens; a vector of 8 numbers in place of an extractor."""
+    config = synthesizer.config.copy_and_resolve_references()
+    config.data.prompts, config.data.buckets, config.infer.candidates = 0.5, (60,), 2
+    monkeypatch.setattr(Prompt, "vector", lambda self, dim: np.full(dim, 0.1, np.float32))
+    return Synthesizer(config, synthesizer.params, speaker=speaker)
+
+
+def test_speech_goes_on_from_a_prompt(with_prompts: Synthesizer, monkeypatch: pytest.MonkeyPatch) -> None:
+    texts, seen = ["abc", "ca", "b"], []
+    flow, speak = programs.flow, programs.speak
+    monkeypatch.setattr(programs, "flow", lambda *args: (seen.append(args), flow(*args))[1])
+    monkeypatch.setattr(programs, "speak", lambda *args: (seen.append(args), speak(*args))[1])
+    wavs = with_prompts.synthesize(texts, 3, prompt=prompt())
+    (*_, text, text_len, _, written, said), (*_, ids, token_len, speaker, _, heard) = seen
+    assert said.length[:3].tolist() == [24] * 3 and said.text_len[:3].tolist() == [3] * 3, "ab and a space"
+    by_length = sorted(texts, key=len)
+    assert [int(n) for n in text_len[:3]] == [3 + len(t) for t in by_length], "behind the words of the prompt"
+    assert [int(n) for n in written[1][:3]] == [len(t) for t in by_length], "the RM hears the new words alone"
+    mel, count = heard
+    assert count[:3].tolist() == [24] * 3 and (speaker == np.float32(0.1)).all()
+    np.testing.assert_array_equal(ids[0, :24], said.ids[0, :24])
+    assert sorted(len(w) for w in wavs) == sorted(1024 * (int(n) - 24) for n in token_len[:3])
+    alone = with_prompts.synthesize(texts, 3)
+    again = with_prompts.synthesize(texts, 3, prompt=prompt())
+    assert all(np.array_equal(a, b) for a, b in zip(wavs, again, strict=True))
+    assert any(len(a) != len(b) or np.abs(a - b).max() > 1e-3 for a, b in zip(wavs, alone, strict=True))
+
+
+def test_what_the_prompt_sounds_like_matters(with_prompts: Synthesizer) -> None:
+    lead = with_prompts._lead(prompt())
+    assert lead.ids.shape == (24,) and lead.log_mel.shape[0] == 24 * 4 and lead.text == "ab"
+    other = dataclasses.replace(lead, log_mel=lead.log_mel[::-1] + 1.0)
+    ids = [np.arange(5), np.arange(9)]
+    made, unlike = (with_prompts.decode_tokens(ids, 1, given) for given in (lead, other))
+    assert [len(w) for w in made] == [5 * 1024, 9 * 1024]
+    assert np.abs(made[1] - unlike[1]).max() > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"wav": np.ones(3200, np.float32)}, "x.wav lasts 0.20 s, too short to hear a voice"),
+        (
+            {"wav": np.ones(16_000 * 600, np.float32)},
+            "x.wav lasts 600.0 s; the model can go on from 1.7 s: cut it, and",
+        ),
+        ({"wav": np.full(20_000, 1e-4, np.float32)}, "x.wav is silent"),
+        ({"wav": np.full((2, 20_000), 0.1, np.float32)}, "of one channel; its shape is"),
+        ({"wav": np.full(20_000, np.nan, np.float32)}, "must be finite samples"),
+        ({"text": "  "}, "x.wav needs its words: give them with --prompt_text"),
+        ({"text": "ab " * 30}, "are 90 characters for 1.1 s: give what is said in it"),
+        ({"text": "abcab"}, "9 text ids, the prompt's words among them, are more than the 6 of data.max_text"),
+    ],
+)
+def test_prompts_of_no_use_are_refused(with_prompts: Synthesizer, changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        with_prompts.synthesize(["abc"], prompt=prompt(**changes))
+
+
+def test_wrong_words_and_untaught_models_are_told(with_prompts: Synthesizer, caplog: pytest.LogCaptureFixture) -> None:
+    heard = with_prompts.recognize([prompt().at(22_050)])[0]
+    with_prompts._lead(prompt(text=heard or "ab"))
+    assert ("the reward model reads" in caplog.text) == (not heard)
+    with_prompts._lead(prompt(text="zzz"))
+    assert f"in x.wav the reward model reads {heard!r}, not 'zzz'" in caplog.text
+    assert "data.prompts=0" not in caplog.text
+    with_prompts.config.data.prompts = 0.0
+    with_prompts._lead(prompt())
+    assert "this run has not learnt to go on from a prompt (data.prompts=0)" in caplog.text
+
+
+def test_a_prompt_without_an_extractor_has_no_vector(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def absent(name: str) -> None:
+        raise ImportError("--speaker=voicefilter: pip install 'e2etts_jax[data]', or --speaker=none")
+
+    monkeypatch.setattr(speakers, "cached", absent)
+    assert not prompt().vector(5).any()
+    assert "the voice comes from the sound of the prompt alone" in caplog.text
+    monkeypatch.setattr(speakers, "cached", lambda name: speakers.Extractor(3, lambda wav: np.arange(3.0)))
+    np.testing.assert_allclose(prompt().vector(3), np.arange(3.0) / np.sqrt(5), rtol=1e-6)
+    with pytest.raises(ValueError, match="makes 3 numbers, the FM reads 5"):
+        prompt().vector(5)
+
+
+def test_any_recording_can_be_read_as_a_prompt(tmp_path: Path) -> None:
+    stereo = np.stack([np.full(8_800, 0.2), np.zeros(8_800)], axis=1)
+    soundfile.write(tmp_path / "x.flac", stereo, 8_000)
+    read = Prompt.read(tmp_path / "x.flac", "ab")
+    assert read.wav.shape == (8_800,) and read.rate == 8_000 and read.name.endswith("x.flac")
+    assert len(read.at(22_050)) == 24_255
+    with pytest.raises(FileNotFoundError, match="no audio file .*none.wav"):
+        Prompt.read(tmp_path / "none.wav", "ab")
+
+
 # --- settings, warnings, mistakes -------------------------------------------------------------------------------------
 
 
@@ -250,12 +392,15 @@ def test_the_reward_model_may_write_in_other_ids(
     seen = []
     speak = programs.speak
     monkeypatch.setattr(programs, "speak", lambda *args: (seen.append(args[5:]), speak(*args))[1])
-    for candidates, count in ((1, 0), (2, 1)):
+    for candidates in (1, 2):
         both.config.infer.candidates = candidates
         both.generate_tokens(["ab"])
-        text, _, _, *written = seen.pop()
-        assert len(written) == count and text[0, :2].tolist() == texts.llm.encode("ab")
-        for ids, size in written:
+        text, _, _, written, said = seen.pop()
+        assert said is None and text[0, :2].tolist() == texts.llm.encode("ab")
+        if candidates == 1:
+            assert written is None
+        else:
+            ids, size = written
             assert ids.shape[1] == 4 and ids[0, : size[0]].tolist() == texts.rm.encode(texts.rm.prepare("ab"))
     assert both.can_say("ab") and not both.can_say("abcab")
     with pytest.raises(ValueError, match="text ids are more than the 4 of data.max_rm_text: split the text 'abcab'"):

@@ -1,6 +1,6 @@
 """Text to ids and back: reading of written forms, and tokenisers of characters, phonemes and byte pairs."""
 
-from e2etts_jax.data.text.base import Tokenizer
+from e2etts_jax.data.text.base import Tokenizer, joined
 from e2etts_jax.data.text.bpe import BpeTokenizer
 from e2etts_jax.data.text.characters import DEFAULT_ALPHABET, CharTokenizer, normalize
 from e2etts_jax.data.text.make import Texts, differ, make, make_both
@@ -15,6 +15,7 @@ __all__ = [
     "Texts",
     "Tokenizer",
     "differ",
+    "joined",
     "make",
     "make_both",
     "normalize",

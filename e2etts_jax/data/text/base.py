@@ -28,6 +28,14 @@ class Tokenizer(Protocol):
         """The prepared text; padding and tags are skipped. Raises ValueError for an id beyond the vocabulary."""
 
 
+def joined(tokenizer: Tokenizer, before: str, words: str, language: str) -> list[int]:
+    """Ids of two prepared texts, one after the other."""
+    try:
+        return tokenizer.encode(f"{before} {words}", language)
+    except ValueError:  # written without spaces
+        return tokenizer.encode(before + words, language)
+
+
 class Ids:
     """Places of symbols and language tags in one vocabulary: 0 is padding, then `symbols` symbols, then the tags."""
 
