@@ -15,12 +15,11 @@ from typing import Any
 
 from absl import app, flags
 
-from e2etts_jax import cli, main
+from e2etts_jax import cli, main, run_flags
 from e2etts_jax.main import CONFIG
 
 TOPOLOGY = flags.DEFINE_string("topology", "v5e:4x4", "family:shape of a slice, such as v5e:4x4, v5p:2x2x4, v6e:4x4")
 SLICES = flags.DEFINE_integer("slices", 1, "slices joined by the slower network", lower_bound=1)
-STAGE = flags.DEFINE_multi_string("stage", [], "stages to compile, by name or number from 1; all if not given")
 JSON = flags.DEFINE_string("json", None, "file to which a line with the numbers of each stage is added")
 
 LARGEST = 5  # tensors named where a program does not fit
@@ -58,15 +57,12 @@ def topology(name: str, slices: int) -> list[Any]:
         ) from None
 
 
-def chosen(stages: list[Any], names: list[str]) -> list[Any]:
-    """The stages with these names or numbers."""
-    if not names:
-        return stages
-    by_name = {stage.name: stage for stage in stages} | {str(stage.index + 1): stage for stage in stages}
-    missing = [name for name in names if name not in by_name]
-    if missing:
-        raise ValueError(f"--stage={missing[0]}: the run has {', '.join(stage.name for stage in stages)}")
-    return [by_name[name] for name in names]
+def chosen(stages: list[Any], name: str | None) -> list[Any]:
+    """The stage with this name or number from 1; all without one."""
+    found = [stage for stage in stages if name in (None, stage.name, str(stage.index + 1))]
+    if not found:
+        raise ValueError(f"--stage={name}: the run has {', '.join(stage.name for stage in stages)}")
+    return found
 
 
 def run(config: Any) -> None:
@@ -84,7 +80,7 @@ def run(config: Any) -> None:
         config.attention = "splash" if config.attention == "auto" else config.attention
     system = System.from_config(config, *make_both(config.text).sizes)
     terms = losses.terms(system.rm.config.tasks, speaker=system.rm.config.speaker > 0)
-    stages = chosen(parse_run(config, terms), STAGE.value)
+    stages = chosen(parse_run(config, terms), run_flags.STAGE.value)
     devices = topology(TOPOLOGY.value, SLICES.value)
     mesh, rules = sharding.make_mesh(config.mesh.shape, devices), sharding.rules_of(config.mesh.rules)
     kind = devices[0].device_kind

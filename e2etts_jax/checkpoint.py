@@ -12,7 +12,7 @@ import hashlib
 import json
 import logging
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -186,6 +186,41 @@ def load_items(directory: str, names: Iterable[str], abstract: Items | None = No
     if not specs.keys() >= set(names):
         raise ValueError(f"checkpoint {path} has the items {sorted(specs)}, wanted {sorted(names)}")
     return _read_items(path, specs, {name: None if abstract is None else abstract[name] for name in names})
+
+
+def saved_stages(workdir: str | epath.Path) -> list[str]:
+    """Stages that have a folder of checkpoints."""
+    root = epath.Path(workdir).expanduser() / "checkpoints"
+    return sorted(path.name for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
+
+
+def load_last(
+    workdir: str | epath.Path,
+    run: Sequence[str],
+    names: Sequence[str],
+    abstract: dict[str, Any] | None = None,
+    stage: str | None = None,
+) -> tuple[str, dict[str, Any]]:
+    """The name and the items of a stage, by default of the last one of `run` that has a usable checkpoint.
+
+    Several processes read it together: all make the call.
+
+    Raises:
+      FileNotFoundError: no usable checkpoint.
+      ValueError: no such stage, or other items than `load_items` wants.
+    """
+    root = epath.Path(workdir).expanduser() / "checkpoints"
+    saved = processes.first(lambda: saved_stages(workdir))
+    if not saved:
+        raise FileNotFoundError(f"no checkpoint in {root}: the run has not saved any yet")
+    if stage is not None and stage not in saved:
+        raise ValueError(f"no checkpoint of a stage {stage!r} in {root}; there is {', '.join(saved)}")
+    for name in [stage] if stage else [name for name in reversed(run) if name in saved]:
+        try:
+            return name, load_items(str(root / name), names, abstract)
+        except FileNotFoundError:  # nothing usable of this stage: the one before
+            continue
+    raise FileNotFoundError(f"no usable checkpoint in {root / stage if stage else root}")
 
 
 def _newest_usable(root: epath.Path, names: list[str], step: int | None) -> int | None:

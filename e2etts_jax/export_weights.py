@@ -11,7 +11,6 @@ from absl import app, flags
 
 from e2etts_jax import cli, run_flags
 
-STAGE = flags.DEFINE_string("stage", None, "stage to take the model from; by default the last one of the run")
 DTYPE = flags.DEFINE_enum("dtype", "float32", ["float32", "bfloat16"], "of the weights")
 
 
@@ -23,7 +22,11 @@ def main(argv: list[str]) -> int:
 
         if not cli.OUT.value:
             raise ValueError("say which folder to write: --out=exported")
-        print(export_weights(run_flags.WORKDIR.value, STAGE.value, Path(cli.OUT.value).expanduser(), DTYPE.value))
+        print(
+            export_weights(
+                run_flags.WORKDIR.value, run_flags.STAGE.value, Path(cli.OUT.value).expanduser(), DTYPE.value
+            )
+        )
 
     return cli.guarded(command)
 

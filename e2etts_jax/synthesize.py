@@ -18,11 +18,9 @@ TEXT = flags.DEFINE_string("text", None, "what to say")
 TEXT_FILE = flags.DEFINE_string(
     "text_file", None, "file with one sentence a line, blank ones skipped; --out=x.wav becomes x_000.wav, x_001.wav ..."
 )
-STAGE = flags.DEFINE_string("stage", None, "stage to take the models from; by default the last one of the run")
 LANGUAGE = flags.DEFINE_string("language", "", "of the text, such as en or zh; by default the run's data.language")
 PROMPT_AUDIO = flags.DEFINE_string("prompt_audio", None, "recording to go on from, in its voice: a second or more")
 PROMPT_TEXT = flags.DEFINE_string("prompt_text", None, "what is said in it")
-SEED = flags.DEFINE_integer("seed", 0, "of the sampled tokens and the noise: another seed, another reading")
 
 
 def sentences(text: str | None, text_file: str | None, out: Path) -> list[tuple[Path, str]]:
@@ -73,7 +71,7 @@ def main(argv: Sequence[str]) -> int:
 
     def command() -> None:
         wanted = sentences(TEXT.value, TEXT_FILE.value, Path(cli.OUT.value or "out.wav").expanduser())
-        speak(run_flags.WORKDIR.value, STAGE.value, SEED.value, wanted)
+        speak(run_flags.WORKDIR.value, run_flags.STAGE.value, run_flags.SEED.value, wanted)
 
     return cli.guarded(command)
 

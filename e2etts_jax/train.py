@@ -14,7 +14,7 @@ from flax import linen as nn
 from ml_collections import ConfigDict
 
 from e2etts_jax import distributed, flops, losses, processes, rows, sharding, state, step
-from e2etts_jax.checkpoint import Checkpointer, load_items
+from e2etts_jax.checkpoint import Checkpointer, load_last, saved_stages
 from e2etts_jax.data import pipeline, sources
 from e2etts_jax.data.text import Texts, make_both
 from e2etts_jax.metrics import MetricsWriter, Silent
@@ -25,7 +25,7 @@ from e2etts_jax.stages import Stage, parse_run
 from e2etts_jax.stopping import Interrupted, Stop
 from e2etts_jax.system import System
 from e2etts_jax.types import GROUPS
-from e2etts_jax.workdir import claim, keep_voice, saved_stages
+from e2etts_jax.workdir import claim, keep_voice
 
 
 @dataclasses.dataclass(frozen=True)
@@ -181,15 +181,11 @@ def initial(r: Run) -> Any:
         names = json.loads((epath.Path(other) / "config.json").read_text())["run"]
     except OSError as error:
         raise ValueError(f"warm_start: {other} is not a workdir ({error})") from None
-    there = processes.first(lambda: saved_stages(other))
     places = dict(state.placed(r.system, r.stages[0], (), r.mesh, r.rules).params)
-    for name in reversed(names):
-        if name in there:
-            try:
-                return {**fresh, **load_items(str(epath.Path(other) / "checkpoints" / name), groups, places)}
-            except FileNotFoundError:  # nothing usable of this stage: take the one before
-                continue
-    raise ValueError(f"warm_start: {other} holds no usable checkpoint")
+    try:
+        return {**fresh, **load_last(other, names, groups, places)[1]}
+    except FileNotFoundError as error:
+        raise ValueError(f"warm_start: {error}") from None
 
 
 def begin(r: Run, stage: Stage, params: Any) -> state.State:

@@ -1,7 +1,7 @@
 """Weights in and out of a workdir: what `import_weights` and `export_weights` do, without their flags."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from etils import epath
 
-from e2etts_jax.checkpoint import Checkpointer, load_items
+from e2etts_jax.checkpoint import Checkpointer, load_last
 from e2etts_jax.data.text import BpeTokenizer, make_both
 from e2etts_jax.interop import folder, llm_export
 from e2etts_jax.interop.encoders import tokenizer_params
@@ -18,7 +18,6 @@ from e2etts_jax.models.llm import LLM, LLMConfig
 from e2etts_jax.models.tokenizer import Tokenizer, TokenizerConfig
 from e2etts_jax.system import System
 from e2etts_jax.types import config_of
-from e2etts_jax.workdir import saved_stages
 
 STAGE = "imported"  # the only one of a workdir made of imported weights
 REPORT = "import.json"
@@ -111,7 +110,7 @@ def export_weights(workdir: str, stage: str | None, out: Path, dtype: str) -> st
     if not (place / "config.json").exists():
         raise FileNotFoundError(f"no config.json in {workdir}: give the --workdir of a training run")
     config = folder.read_json(place / "config.json")
-    name, params = newest(place, config["run"], stage)
+    name, params = load_last(place, config["run"], ("llm", "tokenizer"), stage=stage)
     tokenizer = Tokenizer(config_of(TokenizerConfig, config["model"]["tokenizer"]))
     model = LLM(config_of(LLMConfig, config["model"]["llm"]), len(params["llm"]["text_embed"]), tokenizer.config.vocab)
     codebook = _codebook(tokenizer, params["tokenizer"])
@@ -123,24 +122,6 @@ def export_weights(workdir: str, stage: str | None, out: Path, dtype: str) -> st
         f"{out}: the LLM of stage {name}, {size / 1e6:.1f} MB in {dtype}, {ids.size} ids: text 0..{ids.text - 1}, "
         f"control {ids.control}..{ids.speech - 1}, codes {ids.speech}..{ids.size - 1}"
     )
-
-
-def newest(workdir: epath.Path, run: Sequence[str], stage: str | None) -> tuple[str, dict[str, Any]]:
-    """Name and the groups `llm` and `tokenizer` of a stage, by default of the last that has a usable checkpoint.
-
-    Raises:
-      FileNotFoundError, ValueError: see `export_weights`.
-    """
-    root = workdir / "checkpoints"
-    saved = saved_stages(str(workdir))
-    if stage is not None and stage not in saved:
-        raise ValueError(f"no checkpoint of a stage {stage!r} in {root}; there is {', '.join(saved) or 'none'}")
-    for name in [stage] if stage else [name for name in reversed(run) if name in saved]:
-        try:
-            return name, load_items(str(root / name), ("llm", "tokenizer"))
-        except FileNotFoundError:  # nothing usable of this stage: the one before
-            continue
-    raise FileNotFoundError(f"no usable checkpoint in {root / stage if stage else root}")
 
 
 def _codebook(tokenizer: Tokenizer, params: Mapping[str, Any]) -> Any:

@@ -56,9 +56,3 @@ def keep_voice(workdir: str, config: ConfigDict, source: sources.Source) -> np.n
             write(epath.Path(workdir) / VOICE, file.getvalue())
             return vector
     return None
-
-
-def saved_stages(workdir: str) -> list[str]:
-    """Stages that have a folder of checkpoints."""
-    root = epath.Path(workdir) / "checkpoints"
-    return sorted(path.name for path in root.iterdir() if path.is_dir()) if root.is_dir() else []

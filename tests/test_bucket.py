@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 
 from e2etts_jax import metrics, workdir
 from e2etts_jax.bucket import Mirror
+from e2etts_jax.checkpoint import saved_stages
 from e2etts_jax.metrics import MetricsWriter
 
 RUN = "gs://mine/run"
@@ -97,4 +98,4 @@ def test_a_bucket_is_claimed_like_a_folder(bucket: Bucket):
         workdir.claim(RUN, config)
     assert json.loads(epath.Path(f"{RUN}/config.json").read_text()) == {"seed": 1, "log_every": 2}
     epath.Path(f"{RUN}/checkpoints/joint/2/manifest.json").write_text("{}")
-    assert workdir.saved_stages(RUN) == ["joint"] and workdir.saved_stages("gs://mine/other") == []
+    assert saved_stages(RUN) == ["joint"] and saved_stages("gs://mine/other") == []

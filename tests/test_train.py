@@ -300,10 +300,11 @@ def test_a_wrong_command_is_one_line_that_names_the_fault(wrong: str, tmp_path: 
 
 
 @pytest.fixture
-def say(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> Callable[[ConfigDict, Path], str]:
+def say(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> Callable[..., str]:
     """What the command says of a config that it refuses."""
 
-    def run(config: ConfigDict, workdir: Path) -> str:
+    def run(config: ConfigDict, workdir: Path, profile: str = "") -> str:
+        monkeypatch.setattr(main, "PROFILE", SimpleNamespace(value=profile))
         monkeypatch.setattr(main, "CONFIG", SimpleNamespace(value=config))
         monkeypatch.setattr(run_flags, "WORKDIR", SimpleNamespace(value=str(workdir)))
         assert main.main(["main"]) == 1
@@ -344,6 +345,11 @@ def test_a_task_without_labels_is_named(say: Callable, config: ConfigDict, tmp_p
         wrong.stages.tune.terms.rm_emotion = 1.0
     assert "stage 'tune' learns 'emotion', but " in (said := say(wrong, tmp_path / "new"))
     assert "has no such label; it has kind" in said
+
+
+def test_steps_to_trace_that_are_none_are_named(say: Callable, config: ConfigDict, tmp_path: Path):
+    assert "--profile=5:2 is not first:last, two steps from 1 on" in say(config, tmp_path / "new", "5:2")
+    assert not (tmp_path / "new").exists()
 
 
 def test_a_workdir_that_is_a_file_is_named(say: Callable, config: ConfigDict, tmp_path: Path):

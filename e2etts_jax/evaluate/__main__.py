@@ -4,11 +4,9 @@ from absl import app, flags
 
 from e2etts_jax import cli, run_flags
 
-STAGE = flags.DEFINE_string("stage", None, "stage whose parameters are judged; by default the last with a checkpoint")
 STAGES = flags.DEFINE_list("stages", [], "stages to compare in a table of their own")
 NUM = flags.DEFINE_integer("num", 100, "clips to judge", lower_bound=1)
 SPLIT = flags.DEFINE_string("split", "test", "split that the clips come from")
-SEED = flags.DEFINE_integer("seed", 0, "of the sampling")
 
 
 def main(argv: list[str]) -> int:
@@ -18,12 +16,12 @@ def main(argv: list[str]) -> int:
     return cli.guarded(
         lambda: command.run(
             run_flags.WORKDIR.value,
-            stage=STAGE.value,
+            stage=run_flags.STAGE.value,
             stages=STAGES.value,
             num=NUM.value,
             out=cli.OUT.value,
             split=SPLIT.value,
-            seed=SEED.value,
+            seed=run_flags.SEED.value,
             infer=run_flags.INFER.value,
         )
     )

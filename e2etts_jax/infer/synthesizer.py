@@ -6,6 +6,7 @@ digit of its samples.
 """
 
 import dataclasses
+import io
 import json
 import logging
 import math
@@ -17,6 +18,7 @@ import jax
 import jax.numpy as jnp
 import jiwer
 import numpy as np
+from etils import epath
 from flax import linen as nn
 from jaxtyping import Array, Float, Int
 from ml_collections import ConfigDict
@@ -110,29 +112,17 @@ class Synthesizer:
           FileNotFoundError: no such workdir, or no usable checkpoint in it.
           ValueError: no such stage, `infer` key or value, or a checkpoint of other models than config.json describes.
         """
-        folder = Path(workdir).expanduser()
+        folder = epath.Path(workdir).expanduser()
         if not (folder / "config.json").is_file():
             missing = "config.json in workdir" if folder.is_dir() else "workdir"
             raise FileNotFoundError(f"no {missing} {folder}: give the --workdir of a training run")
         config = _read_config(folder / "config.json")
         _decoding(config.infer, infer)
-        root = folder / "checkpoints"
-        saved = sorted(path.name for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
-        if not saved:
-            raise FileNotFoundError(f"no checkpoint in {root}: the run has not saved any yet")
-        if stage is not None and stage not in saved:
-            raise ValueError(f"no checkpoint of a stage {stage!r} in {root}; there is {', '.join(saved)}")
         system = System.from_config(config, *make_both(config.text).sizes)
-        abstract = nn.unbox(system.abstract())
         if speaker is None and (folder / VOICE).is_file():
-            speaker = np.load(folder / VOICE)
-        for name in [stage] if stage else [name for name in reversed(config.run) if name in saved]:
-            try:
-                params = checkpoint.load_items(str(root / name), GROUPS, abstract)
-            except FileNotFoundError:
-                continue
-            return cls(config, params, stage=name, speaker=speaker)
-        raise FileNotFoundError(f"no usable checkpoint in {root / stage if stage else root}")
+            speaker = np.load(io.BytesIO((folder / VOICE).read_bytes()))
+        name, params = checkpoint.load_last(folder, config.run, GROUPS, nn.unbox(system.abstract()), stage)
+        return cls(config, params, stage=name, speaker=speaker)
 
     # --- whole ways --------------------------------------------------------------------------------------------------
 
@@ -450,7 +440,7 @@ def _config(config: Any) -> ConfigDict:
     return config if isinstance(config, ConfigDict) else ConfigDict(tuples(config))
 
 
-def _read_config(path: Path) -> ConfigDict:
+def _read_config(path: epath.Path) -> ConfigDict:
     """The config of a run.
 
     Raises:

