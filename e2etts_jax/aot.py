@@ -15,11 +15,12 @@ from typing import Any
 
 from absl import app, flags
 
-from e2etts_jax import cli, main, run_flags
+from e2etts_jax import cli, main
 from e2etts_jax.main import CONFIG
 
 TOPOLOGY = flags.DEFINE_string("topology", "v5e:4x4", "family:shape of a slice, such as v5e:4x4, v5p:2x2x4, v6e:4x4")
 SLICES = flags.DEFINE_integer("slices", 1, "slices joined by the slower network", lower_bound=1)
+STAGE = flags.DEFINE_multi_string("stage", [], "stages to compile, by name or number from 1; all if not given")
 JSON = flags.DEFINE_string("json", None, "file to which a line with the numbers of each stage is added")
 
 LARGEST = 5  # tensors named where a program does not fit
@@ -57,12 +58,15 @@ def topology(name: str, slices: int) -> list[Any]:
         ) from None
 
 
-def chosen(stages: list[Any], name: str | None) -> list[Any]:
-    """The stage with this name or number from 1; all without one."""
-    found = [stage for stage in stages if name in (None, stage.name, str(stage.index + 1))]
-    if not found:
-        raise ValueError(f"--stage={name}: the run has {', '.join(stage.name for stage in stages)}")
-    return found
+def chosen(stages: list[Any], names: list[str]) -> list[Any]:
+    """The stages with these names or numbers."""
+    if not names:
+        return stages
+    by_name = {stage.name: stage for stage in stages} | {str(stage.index + 1): stage for stage in stages}
+    missing = [name for name in names if name not in by_name]
+    if missing:
+        raise ValueError(f"--stage={missing[0]}: the run has {', '.join(stage.name for stage in stages)}")
+    return [by_name[name] for name in names]
 
 
 def run(config: Any) -> None:
@@ -80,7 +84,7 @@ def run(config: Any) -> None:
         config.attention = "splash" if config.attention == "auto" else config.attention
     system = System.from_config(config, *make_both(config.text).sizes)
     terms = losses.terms(system.rm.config.tasks, speaker=system.rm.config.speaker > 0)
-    stages = chosen(parse_run(config, terms), run_flags.STAGE.value)
+    stages = chosen(parse_run(config, terms), STAGE.value)
     devices = topology(TOPOLOGY.value, SLICES.value)
     mesh, rules = sharding.make_mesh(config.mesh.shape, devices), sharding.rules_of(config.mesh.rules)
     kind = devices[0].device_kind
@@ -139,7 +143,7 @@ def example(config: Any, system: Any, stage: Any) -> Any:
     import jax
     import numpy as np
 
-    from e2etts_jax.data.text import differ
+    from e2etts_jax.data.text import differ, rm_limit
     from e2etts_jax.types import Batch
 
     rows, samples = stage.batch_size, max(config.data.buckets) * system.samples_per_token
@@ -148,7 +152,7 @@ def example(config: Any, system: Any, stage: Any) -> Any:
         return jax.ShapeDtypeStruct((rows, *shape), dtype)
 
     one = array(np.int32)
-    written = array(np.int32, config.data.max_rm_text or config.data.max_text) if differ(config.text) else None
+    written = array(np.int32, config.data[rm_limit(config.data)]) if differ(config.text) else None
     return Batch(
         wav=array(np.int16, samples),
         wav_len=one,

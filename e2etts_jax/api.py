@@ -51,6 +51,8 @@ class Voice:
             heard = Prompt.read(prompt, prompt_text)
         elif prompt is not None:
             heard = Prompt(*prompt, prompt_text)
+        elif prompt_text:
+            raise ValueError("prompt_text without a prompt: give the recording in which it is said")
         (wav,) = self.synthesizer.say([text], seed, [language], heard)
         return wav, self.synthesizer.sample_rate
 

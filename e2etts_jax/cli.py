@@ -8,7 +8,9 @@ from collections.abc import Callable
 
 from absl import flags
 
-OUT = flags.DEFINE_string("out", None, "what to write: the WAV file (synthesize), or the folder (evaluate, prepare)")
+OUT = flags.DEFINE_string(
+    "out", None, "what to write: a file (synthesize, import_vocoder) or a folder (evaluate, prepare, export)"
+)
 
 
 def parse_flags(argv: list[str]) -> list[str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from absl import app, flags
 
-from e2etts_jax import cli, run_flags
+from e2etts_jax import cli, run_flags, trained_flags
 
 DTYPE = flags.DEFINE_enum("dtype", "float32", ["float32", "bfloat16"], "of the weights")
 
@@ -24,7 +24,7 @@ def main(argv: list[str]) -> int:
             raise ValueError("say which folder to write: --out=exported")
         print(
             export_weights(
-                run_flags.WORKDIR.value, run_flags.STAGE.value, Path(cli.OUT.value).expanduser(), DTYPE.value
+                run_flags.WORKDIR.value, trained_flags.STAGE.value, Path(cli.OUT.value).expanduser(), DTYPE.value
             )
         )
 

@@ -3,15 +3,3 @@
 from absl import flags
 
 WORKDIR = flags.DEFINE_string("workdir", None, "folder of the run: config, checkpoints, metrics, report", required=True)
-
-STAGE = flags.DEFINE_string(
-    "stage", None, "stage of the run; by default the last one that has a checkpoint, or all (aot)"
-)
-
-SEED = flags.DEFINE_integer("seed", 0, "of the sampled tokens and the noise: another seed, another reading")
-
-INFER = flags.DEFINE_multi_string(
-    "infer",
-    [],
-    "decoding unlike the run's own, key=value of config.infer: --infer=candidates=1 --infer=ode_steps=4",
-)

@@ -12,7 +12,7 @@ from pathlib import Path
 import soundfile as sf
 from absl import app, flags
 
-from e2etts_jax import cli, run_flags
+from e2etts_jax import cli, run_flags, trained_flags
 
 TEXT = flags.DEFINE_string("text", None, "what to say")
 TEXT_FILE = flags.DEFINE_string(
@@ -54,8 +54,8 @@ def speak(workdir: str, stage: str | None, seed: int, wanted: list[tuple[Path, s
     heard, words = PROMPT_AUDIO.value, PROMPT_TEXT.value
     if (heard is None) != (words is None):
         raise ValueError("a prompt is a recording and its words: give both --prompt_audio and --prompt_text")
-    prompt = Prompt.read(heard, words or "") if heard else None
-    synthesizer = Synthesizer.load(workdir, stage, infer=run_flags.INFER.value)
+    prompt = Prompt.read(heard, words or "") if heard is not None else None
+    synthesizer = Synthesizer.load(workdir, stage, infer=trained_flags.INFER.value)
     synthesizer.language = LANGUAGE.value or synthesizer.language
     start, rate = time.perf_counter(), synthesizer.sample_rate
     wavs = synthesizer.say([text for _, text in wanted], seed, prompt=prompt)
@@ -71,7 +71,7 @@ def main(argv: Sequence[str]) -> int:
 
     def command() -> None:
         wanted = sentences(TEXT.value, TEXT_FILE.value, Path(cli.OUT.value or "out.wav").expanduser())
-        speak(run_flags.WORKDIR.value, run_flags.STAGE.value, run_flags.SEED.value, wanted)
+        speak(run_flags.WORKDIR.value, trained_flags.STAGE.value, trained_flags.SEED.value, wanted)
 
     return cli.guarded(command)
 

@@ -17,6 +17,7 @@ from e2etts_jax import distributed, flops, losses, processes, rows, sharding, st
 from e2etts_jax.checkpoint import Checkpointer, load_last, saved_stages
 from e2etts_jax.data import pipeline, sources
 from e2etts_jax.data.text import Texts, make_both
+from e2etts_jax.infer import vocoder
 from e2etts_jax.metrics import MetricsWriter, Silent
 from e2etts_jax.profile import Profile
 from e2etts_jax.progress import StageLog
@@ -49,6 +50,7 @@ class Setup:
         """Raises ValueError where the config contradicts itself, or asks for more than the devices can do."""
         texts = make_both(config.text)
         system = System.from_config(config, *texts.sizes)
+        vocoder.choose(config.infer.vocoder, system.mel)  # what is wrong with it must not wait for the first samples
         terms = losses.terms(system.rm.config.tasks, speaker=system.rm.config.speaker > 0)
         stages = parse_run(config, terms)
         if not stages:

@@ -38,10 +38,10 @@ def claim(workdir: str, config: ConfigDict) -> None:
 
 
 def different(a: Any, b: Any, prefix: str = "") -> list[str]:
-    """Dotted names of the leaves in which two JSON trees differ."""
+    """Dotted names of the leaves in which two JSON trees differ; what one lacks and the other has off does not."""
     if isinstance(a, dict) and isinstance(b, dict):
         return [x for k in sorted({*a, *b}) for x in different(a.get(k), b.get(k), f"{prefix}{k}.")]
-    return [] if a == b else [prefix.rstrip(".")]
+    return [] if a == b or (None in (a, b) and not a and not b) else [prefix.rstrip(".")]
 
 
 def keep_voice(workdir: str, config: ConfigDict, source: sources.Source) -> np.ndarray | None:

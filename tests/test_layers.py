@@ -11,7 +11,19 @@ PACKAGE = "e2etts_jax"
 # From the bottom up; a module imports from its own row and the rows before it. A name stands for the module and, if it
 # is a package, everything in it; the longest name wins. `e2etts_jax.` is left out.
 LAYERS: list[set[str]] = [
-    {"types", "rng", "cli", "run_flags", "bucket", "distributed", "processes", "stopping", "models.fsq", "models.ode"},
+    {
+        "types",
+        "rng",
+        "cli",
+        "run_flags",
+        "trained_flags",
+        "bucket",
+        "distributed",
+        "processes",
+        "stopping",
+        "models.fsq",
+        "models.ode",
+    },
     {"models", "data", "features", "stages", "optim", "sharding", "metrics", "interop", "chips", "hlo"},
     {"augment", "system", "forward", "losses", "state", "checkpoint", "infer"},
     {"step", "flops"},

@@ -6,7 +6,7 @@ import numpy as np
 from absl import logging
 
 from e2etts_jax.data import pairs, sources, transcripts
-from e2etts_jax.data.text import Texts, Tokenizer, joined
+from e2etts_jax.data.text import Texts, Tokenizer, joined, rm_limit
 
 BAD_TEXTS = 0.05  # share of texts that a tokenizer may refuse: more is a wrong alphabet, not a few odd clips
 
@@ -63,7 +63,7 @@ class Clips:
             raise ValueError(f"data.buckets must rise from 1 token or more: {self.bounds}")
         self.words = {"text": Words(source, texts.llm, cfg_data.language, "max_text", cfg_data.max_text)}
         if texts.rm is not texts.llm:
-            key = "max_rm_text" if cfg_data.max_rm_text else "max_text"
+            key = rm_limit(cfg_data)
             self.words["rm_text"] = Words(source, texts.rm, cfg_data.language, key, getattr(cfg_data, key))
         self.tokens = -(-source.samples(sample_rate) // samples_per_token)
         self.keep = self._usable()

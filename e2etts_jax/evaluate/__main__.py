@@ -2,7 +2,7 @@
 
 from absl import app, flags
 
-from e2etts_jax import cli, run_flags
+from e2etts_jax import cli, run_flags, trained_flags
 
 STAGES = flags.DEFINE_list("stages", [], "stages to compare in a table of their own")
 NUM = flags.DEFINE_integer("num", 100, "clips to judge", lower_bound=1)
@@ -16,13 +16,13 @@ def main(argv: list[str]) -> int:
     return cli.guarded(
         lambda: command.run(
             run_flags.WORKDIR.value,
-            stage=run_flags.STAGE.value,
+            stage=trained_flags.STAGE.value,
             stages=STAGES.value,
             num=NUM.value,
             out=cli.OUT.value,
             split=SPLIT.value,
-            seed=run_flags.SEED.value,
-            infer=run_flags.INFER.value,
+            seed=trained_flags.SEED.value,
+            infer=trained_flags.INFER.value,
         )
     )
 

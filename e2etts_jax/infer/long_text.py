@@ -9,7 +9,7 @@ from jaxtyping import Float
 
 # what ends a piece, the pause behind it in seconds; the first kind that is there is tried first
 ENDS = (
-    (r"(?<=\n)\s*(?=\S)", 0.6),  # a paragraph
+    (r"\s*\n\s*\n\s*", 0.6),  # a paragraph
     (r"(?<=[.!?…][\"'”’)\]])\s+|(?<=[.!?…])\s+|(?<=[。！？])", 0.35),  # a sentence
     (r"(?<=[,;:)—–])\s+|(?<=[，；：、])", 0.15),  # a part of one
     (r"\s+", 0.0),  # a word
@@ -20,7 +20,8 @@ FADE = 0.005  # seconds
 
 
 def pieces(text: str, fits: Callable[[str], bool]) -> list[tuple[str, float]]:
-    """Cuts a text into pieces that fit, as few as may be, at the best places: paragraphs, sentences, clauses, words.
+    """Cuts a text into pieces that fit, at the best places: paragraphs, which stay apart, else sentences, clauses or
+    words, of which each piece takes as many as fit.
 
     Returns:
       each piece, and the pause behind it in seconds, 0 for the last.
@@ -28,23 +29,28 @@ def pieces(text: str, fits: Callable[[str], bool]) -> list[tuple[str, float]]:
     Raises:
       ValueError: a word that does not fit.
     """
-    made = _cut(text.strip(), fits, 0)
-    return [(piece, pause if i + 1 < len(made) else 0.0) for i, (piece, pause) in enumerate(made)]
+    made = _cut(text, 0, len(text), fits, 0)
+    return [(text[a:b], pause if i + 1 < len(made) else 0.0) for i, (a, b, pause) in enumerate(made)]
 
 
-def _cut(text: str, fits: Callable[[str], bool], kind: int) -> list[tuple[str, float]]:
-    if fits(text):
-        return [(text, 0.0)]
+def _cut(text: str, start: int, end: int, fits: Callable[[str], bool], kind: int) -> list[tuple[int, int, float]]:
+    """Pieces of `text[start:end]`, as places in the text and pauses, by the marks from `kind` on."""
+    start, end = end - len(text[start:end].lstrip()), start + len(text[start:end].rstrip())
+    if start >= end:
+        return []
+    if fits(text[start:end]):
+        return [(start, end, 0.0)]
     if kind == len(ENDS):
-        raise ValueError(f"the word {text[:40]!r} is too long to say: put a space in it")
+        raise ValueError(f"the word {text[start:end][:40]!r} is too long to say: put a space in it")
     pattern, pause = ENDS[kind]
-    made: list[tuple[str, float]] = []
-    for part in (p.strip() for p in re.split(pattern, text) if p.strip()):
-        if made and kind and fits(whole := f"{made[-1][0]} {part}"):
-            made[-1] = whole, pause
-        else:
-            made += _cut(part, fits, kind + 1)
-            made[-1] = made[-1][0], pause
+    made: list[tuple[int, int, float]] = []
+    for mark in [*re.finditer(pattern, text[start:end]), None]:
+        first = made[-1][1] if made else start
+        last = start + mark.start() if mark else end
+        if made and kind and fits(text[made[-1][0] : last].strip()):
+            made[-1] = made[-1][0], last, pause
+        elif parts := _cut(text, first, last, fits, kind + 1):
+            made += parts[:-1] + [(*parts[-1][:2], pause)]
     return made
 
 

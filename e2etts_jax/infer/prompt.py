@@ -9,6 +9,7 @@ from jaxtyping import Float, Int
 
 from e2etts_jax.data import audio
 from e2etts_jax.data.prepare import speaker as speakers
+from e2etts_jax.data.prepare.rows import Rejected
 
 SHORTEST = 1.0  # seconds in which a voice can be heard
 SILENT = 1e-3  # RMS of the loudest 50 ms, -60 dB: no microphone in a room is as quiet
@@ -60,7 +61,7 @@ class Prompt:
         if loudest < SILENT:
             raise ValueError(f"{self.name} is silent: give a recording of the voice")
         if not self.text.strip():
-            raise ValueError(f"{self.name} needs its words: give them with --prompt_text")
+            raise ValueError(f"{self.name} needs its words (--prompt_text)")
         if len(self.text) > FASTEST * seconds:
             raise ValueError(
                 f"the words of {self.name} are {len(self.text)} characters for {seconds:.1f} s: give what is said in it"
@@ -70,26 +71,30 @@ class Prompt:
         """Its samples at `rate` Hz."""
         return audio.resample(np.asarray(self.wav, np.float32), self.rate, rate)
 
-    def vector(self, dim: int, model: str = "voicefilter") -> Float[np.ndarray, " E"]:
-        """The speaker vector, zeros with a warning where nothing is installed that makes one.
+    def vector(self, dim: int, model: str) -> Float[np.ndarray, " E"]:
+        """The speaker vector; zeros for the model `none`, and with a warning where the model is not installed.
 
         Args:
           dim: numbers that the FM reads.
-          model: as for `e2etts_jax.prepare --speaker`, by which the corpus got its vectors.
+          model: as for `e2etts_jax.prepare --speaker`: the one by which the training corpus got its vectors.
 
         Raises:
-          ValueError: `model` makes another number of them.
+          ValueError: the model makes another number of them, or fails.
         """
         try:
             extractor = speakers.cached(model)
+            if extractor is None:
+                return np.zeros(dim, np.float32)
+            found = speakers.vector(extractor, self.at(speakers.RATE))
         except ImportError as error:
             logger.warning("no speaker vector, so the voice comes from the sound of the prompt alone: %s", error)
             return np.zeros(dim, np.float32)
-        found = speakers.vector(extractor, self.at(speakers.RATE))
+        except Rejected as error:
+            raise ValueError(f"{self.name}: speaker model {model} fails: {error}") from None
         if found.shape != (dim,):
             raise ValueError(
                 f"speaker model {model} makes {len(found)} numbers, the FM reads {dim}: "
-                "give the model that prepared the training corpus"
+                "name the model that prepared the training corpus, --infer=speaker_model=NAME.onnx"
             )
         return found
 

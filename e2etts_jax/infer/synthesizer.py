@@ -10,6 +10,7 @@ import io
 import json
 import logging
 import math
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from ml_collections import ConfigDict
 
 from e2etts_jax import checkpoint
 from e2etts_jax.data.datasets.asterisk_en import prompts
-from e2etts_jax.data.text import Tokenizer, joined, make_both, read
+from e2etts_jax.data.text import Tokenizer, joined, make_both, read, rm_limit
 from e2etts_jax.infer import long_text, programs, vocoder
 from e2etts_jax.infer.prompt import Lead, Prompt
 from e2etts_jax.models import generate
@@ -44,6 +45,7 @@ ONE_VOICE = ("asterisk_en", "numbers")  # data sets of the embedded recordings, 
 SAMPLING = ("temperature", "top_p", "top_k", "repetition", "min_ratio", "max_ratio")
 DECODING = (*SAMPLING, "candidates", "max_tokens", "ode_steps", "guidance")  # fields of config.infer
 
+OLDER = (("infer", "vocoder", "auto"), ("infer", "speaker_model", "voicefilter"), ("data", "max_rm_text", 0))  # lacked
 VOICE = "voice.npy"  # in a workdir: the speaker vector of a training clip, where the data has many voices
 
 Wavs = list[Float[np.ndarray, " W"]]
@@ -89,6 +91,7 @@ class Synthesizer:
             raise ValueError(f"stage {stage!r} trained its FM on llm_hidden; only an FM that reads tokens can be used")
         self._speaker = np.asarray(_voice(self.config) if speaker is None else speaker, np.float32)
         wanted = (self._system.fm.config.speaker,)
+        self._vocoder = vocoder.choose(self.config.infer.vocoder, self._system.mel)
         if self._speaker.shape != wanted:
             raise ValueError(f"the speaker vector has shape {self._speaker.shape}, model.fm.speaker wants {wanted}")
 
@@ -204,7 +207,7 @@ class Synthesizer:
         def run(rows: list[int], size: int, length: int) -> Ids:
             given = [encoded[row] for row in rows]
             text = _stack([e.ids for e in given], size, length)
-            written = _stack([e.written for e in given], size, data.max_rm_text or length) if given[0].written else None
+            written = _stack([e.written for e in given], size, data[rm_limit(data)]) if given[0].written else None
             said = _said(lead, [len(e.ids) - e.to_say for e in given], size) if lead else None
             fixed = (self._system, sampling, infer.max_tokens, infer.candidates)
             drawn = programs.speak(*fixed, self.params, *text, _streams(seed, rows, size), written, said)
@@ -280,28 +283,40 @@ class Synthesizer:
     def _pieces(self, text: str, language: str, before: str) -> list[tuple[str, float]]:
         """The parts of a text that can be said at once, with the pauses behind them."""
 
+        def has_words(piece: str) -> bool:
+            return any(c.isalnum() for c in piece) and bool(self._texts.llm.prepare(piece, language))
+
         def fits(piece: str) -> bool:
             try:
-                self._encode(piece, language, before)
+                return not has_words(piece) or bool(self._encode(piece, language, before))
             except TooLong:
                 return False
-            return True
 
         if fits(text):
             return [(text, 0.0)]
-        if self.config.text.get("reading", True):  # the full stop of an abbreviation is no end of a sentence
-            text = "\n".join(read(line, language) for line in text.splitlines())
-        return long_text.pieces(text, fits)
+        cfg_text = self.config.text
+        if cfg_text.get("reading", True) and cfg_text.get("tokenizer", "characters") != "bpe":  # which reads as written
+            # the full stop of an abbreviation is no end of a sentence
+            text = "\n\n".join(read(paragraph, language) for paragraph in re.split(r"\n\s*\n", text))
+        made = [(piece, pause) for piece, pause in long_text.pieces(text, fits) if has_words(piece)]
+        return [*made[:-1], (made[-1][0], 0.0)]
 
     def _encode(self, text: str, language: str, before: str = "") -> "_Encoded":
         """Ids of a text behind the words of a prompt, and alone for the RM where those differ."""
         llm, rm = self._texts
         data, language = self.config.data, language or self.language
         alone = self._ids(text, language, llm, "max_text")
-        ids = self._ids(text, language, llm, "max_text", before) if before else alone
+        ids = alone
+        if before:
+            lead = len(self._ids(before, language, llm, "max_text"))
+            if lead > data.max_text // 2:
+                raise ValueError(
+                    f"the words of the prompt take {lead} of the {data.max_text} ids of data.max_text: cut the prompt"
+                )
+            ids = self._ids(text, language, llm, "max_text", before)
         written: list[int] = []
         if self.config.infer.candidates > 1 and (rm is not llm or before):
-            written = self._ids(text, language, rm, "max_rm_text" if data.max_rm_text else "max_text")
+            written = self._ids(text, language, rm, "max_text" if rm is llm else rm_limit(data))
         return _Encoded(ids, len(alone), written)
 
     def _ids(self, text: str, language: str, tokenizer: Tokenizer, key: str, before: str = "") -> list[int]:
@@ -338,7 +353,9 @@ class Synthesizer:
             )
         mel = np.asarray(programs.mel(system, *_stack([wav], 1, padded(tokens) * system.samples_per_token, np.float32)))
         frames = tokens * system.frames_per_token
-        return Lead(ids, mel[0, :frames], prompt.text, prompt.vector(system.fm.config.speaker))
+        return Lead(
+            ids, mel[0, :frames], prompt.text, prompt.vector(system.fm.config.speaker, self.config.infer.speaker_model)
+        )
 
     def _token_lens(self, wavs: GivenWavs) -> list[int]:
         for i, wav in enumerate(wavs):
@@ -357,10 +374,7 @@ class Synthesizer:
         return _stack([wavs[row] for row in rows], size, length * self._system.samples_per_token, np.float32)
 
     def _vocode(self, log_mel: Float[Array, "B M F"]) -> Wavs:
-        return list(self._vocoder().run(log_mel))
-
-    def _vocoder(self) -> vocoder.Chosen:
-        return vocoder.choose(self.config.infer.vocoder, self._system.mel)
+        return list(self._vocoder.run(log_mel))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -454,7 +468,7 @@ def _read_config(path: epath.Path) -> ConfigDict:
         raise ValueError(f"{path} is not readable ({error}): restore it, or train again in another workdir") from None
     parts = ("run", "stages", "audio", "mel", "model", "text", "data", "infer")
     missing = [name for name in parts if name not in config]
-    for part, field, value in (("infer", "vocoder", "auto"), ("data", "max_rm_text", 0)):  # what older runs had not
+    for part, field, value in OLDER:
         if part in config and field not in config[part]:
             config[part][field] = value
     missing += [f"infer.{name}" for name in DECODING if "infer" in config and name not in config.infer]

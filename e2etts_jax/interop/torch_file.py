@@ -6,9 +6,11 @@ tensors of numbers, which come as numpy arrays. Everything else is refused by na
 
 import collections
 import io
+import math
 import pickle
 import struct
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -16,6 +18,11 @@ import ml_dtypes
 import numpy as np
 
 MAGIC, PROTOCOL = 0x1950A86A20F9469CFC6C, 1001  # of files older than PyTorch 1.6
+# what reading a file that is cut off, or not what it says, may raise
+BROKEN = (
+    ValueError, TypeError, LookupError, AttributeError, ArithmeticError, EOFError, ImportError, MemoryError,
+    RuntimeError, pickle.UnpicklingError, struct.error, zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
 DTYPES = {
     "FloatStorage": np.dtype("<f4"),
     "DoubleStorage": np.dtype("<f8"),
@@ -41,20 +48,22 @@ class _Tensor:
     def array(self) -> np.ndarray:
         numbers = self.storage.numbers
         last = self.offset + sum((n - 1) * s for n, s in zip(self.shape, self.stride, strict=True))
-        if numbers is None or min((self.offset, *self.stride, *self.shape)) < 0 or last >= len(numbers) > 0:
+        count = math.prod(self.shape)
+        if min((self.offset, *self.stride, *self.shape)) < 0 or numbers is None or count > len(numbers):
+            raise ValueError("a tensor of other numbers than it names")
+        if not count:
+            return np.zeros(self.shape, numbers.dtype)
+        if last >= len(numbers):
             raise ValueError("a tensor reaches beyond its numbers")
         strides = [s * numbers.itemsize for s in self.stride]
         return np.lib.stride_tricks.as_strided(numbers[self.offset :], self.shape, strides).copy()
 
 
-def _tensor(storage: _Storage, offset: int, shape: tuple[int, ...], stride: tuple[int, ...], *_: Any) -> _Tensor:
-    if not isinstance(storage, _Storage):
-        raise pickle.UnpicklingError("a tensor without numbers")
-    return _Tensor(storage, int(offset), tuple(map(int, shape)), tuple(map(int, stride)))
-
-
 class _Reader(pickle.Unpickler):
-    """Makes what `ALLOWED` names and nothing else."""
+    """Makes dictionaries and tensors and nothing else.
+
+    What it hands out is its own: a pickle may also write to the objects that it is given.
+    """
 
     def __init__(self, file: BinaryIO) -> None:
         super().__init__(file, encoding="latin1")
@@ -64,16 +73,21 @@ class _Reader(pickle.Unpickler):
         if (module, name) == ("collections", "OrderedDict"):
             return collections.OrderedDict
         if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
-            return _tensor
+            return self._tensor
         if module == "torch" and name in DTYPES:
-            return DTYPES[name]
+            return name
         raise pickle.UnpicklingError(f"it asks for {module}.{name}, which is no weight")
 
     def persistent_load(self, pid: Any) -> _Storage:
         kind, dtype, key, _, size, *_ = pid
-        if kind != "storage" or not isinstance(dtype, np.dtype):
+        if kind != "storage" or dtype not in DTYPES:
             raise pickle.UnpicklingError(f"it asks for {kind!r}, which is no weight")
-        return self.storages.setdefault(str(key), _Storage(dtype, int(size)))
+        return self.storages.setdefault(str(key), _Storage(DTYPES[dtype], int(size)))
+
+    def _tensor(self, storage: Any, offset: int, shape: Any, stride: Any, *_: Any) -> _Tensor:
+        if not isinstance(storage, _Storage):
+            raise pickle.UnpicklingError("a tensor without numbers")
+        return _Tensor(storage, int(offset), tuple(map(int, shape)), tuple(map(int, stride)))
 
 
 def read(path: str | Path) -> dict[str, np.ndarray]:
@@ -90,8 +104,7 @@ def read(path: str | Path) -> dict[str, np.ndarray]:
         with path.open("rb") as file:
             made = _read_zip(file) if zipfile.is_zipfile(file) else _read_old(file)
         return {name: tensor.array() for name, tensor in _flat(made)}
-    except (pickle.UnpicklingError, ValueError, TypeError, KeyError, IndexError, AttributeError, EOFError,
-            struct.error, zipfile.BadZipFile, OverflowError, ImportError, MemoryError) as error:  # fmt: skip
+    except BROKEN as error:
         raise ValueError(f"{path} is not a PyTorch checkpoint of plain weights: {error}") from None
 
 

@@ -3,7 +3,9 @@
 import dataclasses
 import functools
 import math
+from typing import Any
 
+import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jax.typing import DTypeLike
@@ -79,6 +81,19 @@ class ResBlock(nn.Module):
             part = conv(dilation=dilation, name=f"dilated_{i}")(nn.leaky_relu(x, SLOPE))
             x = x + conv(name=f"plain_{i}")(nn.leaky_relu(part, SLOPE))
         return x
+
+
+def check(config: VocoderConfig, n_mels: int, params: Any) -> None:
+    """Raises ValueError, naming the first difference, where `params` are not those of a generator of this shape."""
+    mel = jax.ShapeDtypeStruct((1, 1, n_mels), jnp.float32)
+    fresh = jax.eval_shape(Vocoder(config).init, jax.random.key(0), mel)["params"]
+    wanted, found = (
+        {jax.tree_util.keystr(path, simple=True, separator="/"): leaf.shape for path, leaf in leaves}
+        for leaves in map(jax.tree_util.tree_leaves_with_path, (fresh, params))
+    )
+    for name in sorted(wanted | found):
+        if wanted.get(name) != found.get(name):
+            raise ValueError(f"{name} has shape {found.get(name)}, a generator of this shape has {wanted.get(name)}")
 
 
 class Vocoder(nn.Module):

@@ -26,6 +26,8 @@ def test_what_fits_stays_whole():
         ("one two three four", 9, ["one two", "three", "four"]),
         ("Pi is 3.14 exactly. Or so.", 20, ["Pi is 3.14 exactly.", "Or so."]),
         ("你好。再见！好的，行", 4, ["你好。", "再见！", "好的，行"]),
+        ("你好。再见！好的，行", 6, ["你好。再见！", "好的，行"]),
+        ("One line\nof a file. Two.", 19, ["One line\nof a file.", "Two."]),
     ],
 )
 def test_cuts_are_at_the_best_places(text: str, size: int, wanted: list[str]):
@@ -33,12 +35,12 @@ def test_cuts_are_at_the_best_places(text: str, size: int, wanted: list[str]):
 
 
 def test_pauses_are_those_of_the_cuts():
-    text = "One two three, four five. Six seven eight nine ten.\nEleven."
+    text = "One two three, four five. Six seven eight\nnine ten.\n\nEleven."
     assert pieces(text, up_to(14)) == [
         ("One two three,", 0.15),
         ("four five.", 0.35),
         ("Six seven", 0.0),
-        ("eight nine", 0.0),
+        ("eight\nnine", 0.0),
         ("ten.", 0.6),
         ("Eleven.", 0.0),
     ]
@@ -47,7 +49,7 @@ def test_pauses_are_those_of_the_cuts():
 @pytest.mark.parametrize("seed", range(20))
 def test_nothing_is_lost(seed: int):
     rng = random.Random(seed)
-    words = ["a", "bcd", "efghij", "k,", "lm.", "no!", "p;", "q\n", '"r."', "。", "s，t"]
+    words = ["a", "bcd", "efghij", "k,", "lm.", "no!", "p;", "q\n\n", '"r."', "。", "s，t"]
     text = " ".join(rng.choice(words) for _ in range(rng.randint(1, 60))).strip()
     made = pieces(text, up_to(rng.randint(6, 30)))
     assert "".join("".join(piece for piece, _ in made).split()) == "".join(text.split())

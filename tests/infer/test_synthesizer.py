@@ -160,7 +160,7 @@ def test_long_texts_are_said_in_pieces(synthesizer: Synthesizer, monkeypatch: py
     monkeypatch.setattr(
         Synthesizer, "synthesize", lambda self, texts, *args: (said.extend(texts), synthesize(self, texts, *args))[1]
     )
-    long, short = synthesizer.say(["abc. Ab, ca.\nBa.", "ab"], seed=3)
+    long, short = synthesizer.say(["abc. Ab, ca.\n\n* * * * *\n\nBa.", "ab"], seed=3)
     assert said == ["abc.", "Ab, ca.", "Ba.", "ab"]
     alone = synthesize(synthesizer, said, 3)
     np.testing.assert_array_equal(short, alone[3])
@@ -198,7 +198,7 @@ def with_prompts(synthesizer: Synthesizer, speaker: np.ndarray, monkeypatch: pyt
     """The models as if trained on pairs of up to 60 tokens; a vector of 8 numbers in place of an extractor."""
     config = synthesizer.config.copy_and_resolve_references()
     config.data.prompts, config.data.buckets, config.infer.candidates = 0.5, (60,), 2
-    monkeypatch.setattr(Prompt, "vector", lambda self, dim: np.full(dim, 0.1, np.float32))
+    monkeypatch.setattr(Prompt, "vector", lambda self, dim, model: np.full(dim, 0.1, np.float32))
     return Synthesizer(config, synthesizer.params, speaker=speaker)
 
 
@@ -244,9 +244,9 @@ def test_what_the_prompt_sounds_like_matters(with_prompts: Synthesizer) -> None:
         ({"wav": np.full(20_000, 1e-4, np.float32)}, "x.wav is silent"),
         ({"wav": np.full((2, 20_000), 0.1, np.float32)}, "of one channel; its shape is"),
         ({"wav": np.full(20_000, np.nan, np.float32)}, "must be finite samples"),
-        ({"text": "  "}, "x.wav needs its words: give them with --prompt_text"),
+        ({"text": "  "}, "needs its words"),
         ({"text": "ab " * 30}, "are 90 characters for 1.1 s: give what is said in it"),
-        ({"text": "abcab"}, "9 text ids, the prompt's words among them, are more than the 6 of data.max_text"),
+        ({"text": "abcab"}, "the words of the prompt take 5 of the 6 ids of data.max_text"),
     ],
 )
 def test_prompts_of_no_use_are_refused(with_prompts: Synthesizer, changes: dict[str, Any], message: str) -> None:
@@ -273,12 +273,17 @@ def test_a_prompt_without_an_extractor_has_no_vector(
         raise ImportError("--speaker=voicefilter: pip install 'e2etts_jax[data]', or --speaker=none")
 
     monkeypatch.setattr(speakers, "cached", absent)
-    assert not prompt().vector(5).any()
+    assert not prompt().vector(5, "voicefilter").any()
     assert "the voice comes from the sound of the prompt alone" in caplog.text
     monkeypatch.setattr(speakers, "cached", lambda name: speakers.Extractor(3, lambda wav: np.arange(3.0)))
-    np.testing.assert_allclose(prompt().vector(3), np.arange(3.0) / np.sqrt(5), rtol=1e-6)
+    np.testing.assert_allclose(prompt().vector(3, "x.onnx"), np.arange(3.0) / np.sqrt(5), rtol=1e-6)
     with pytest.raises(ValueError, match="makes 3 numbers, the FM reads 5"):
-        prompt().vector(5)
+        prompt().vector(5, "x.onnx")
+    monkeypatch.setattr(speakers, "cached", lambda name: speakers.Extractor(3, lambda wav: np.zeros(3)))
+    with pytest.raises(ValueError, match="x.wav: speaker model x.onnx fails"):
+        prompt().vector(3, "x.onnx")
+    monkeypatch.undo()
+    assert not prompt().vector(5, "none").any()
 
 
 def test_any_recording_can_be_read_as_a_prompt(tmp_path: Path) -> None:

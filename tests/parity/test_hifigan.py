@@ -63,6 +63,8 @@ def test_a_sample_depends_on_the_frames_within_reach(golden: dict[str, Any], tmp
         ({"hop_size": 16}, "upsample_rates make 8 samples a frame, hop_size is 16"),
         ({"upsample_rates": "absent"}, "not HiFi-GAN's config.json: 'upsample_rates'"),
         ({"upsample_rates": [4, 2, 2], "upsample_kernel_sizes": [8, 4, 4], "hop_size": 16}, "has no weight 'ups.2"),
+        ({"upsample_initial_channel": 32}, "is not the generator that .* describes: .* has shape"),
+        ({"resblock_kernel_sizes": [3, 7]}, "is not the generator that .* describes: .* has shape"),
         ({"upsample_rates": [4, 3], "hop_size": 12, "n_fft": 36, "win_size": 36}, "longer by an even number"),
     ],
 )
@@ -122,10 +124,47 @@ def test_nothing_that_a_file_names_is_run(tmp_path: Path, call: Any, old: bool, 
 @pytest.mark.parametrize("age", ["new", "old"])
 def test_any_cut_is_an_error_and_no_other_weights(golden: dict[str, Any], tmp_path: Path, age: str):
     whole, file = golden[age].tobytes(), tmp_path / "cut"
-    for size in (0, 1, 100, len(whole) // 3, len(whole) // 2, len(whole) - 60, len(whole) - 1):
+    file.write_bytes(whole)
+    *_, last = torch_file.read(file).values()  # the numbers of the last tensor end the old file
+    for size in (
+        0,
+        1,
+        100,
+        len(whole) - last.nbytes,
+        len(whole) // 3,
+        len(whole) // 2,
+        len(whole) - 60,
+        len(whole) - 1,
+    ):
         file.write_bytes(whole[:size])
         with pytest.raises(ValueError, match="is not a PyTorch checkpoint"):
             torch_file.read(file)
+
+
+def test_a_tensor_takes_no_numbers_but_its_own():
+    numbers = torch_file._Storage(np.dtype("<f4"), 0)
+    numbers.numbers = np.zeros(0, np.float32)
+    one = torch_file._Storage(np.dtype("<f4"), 1)
+    one.numbers = np.ones(1, np.float32)
+    for tensor in [
+        (numbers, 0, (1_000_000,), (1,)),
+        (one, 0, (2**33,), (0,)),
+        (one, 1, (1,), (1,)),
+        (one, -1, (1,), (1,)),
+    ]:
+        with pytest.raises(ValueError, match="a tensor"):
+            torch_file._Tensor(*tensor).array()
+    assert torch_file._Tensor(numbers, 0, (3, 0), (0, 1)).array().shape == (3, 0)
+
+
+@pytest.mark.parametrize("name", ["FloatStorage", "BFloat16Storage"])
+def test_a_file_may_not_write_to_what_it_is_given(tmp_path: Path, name: str):
+    before = torch_file.DTYPES[name].itemsize
+    state = b"(K\x03U\x01<NNNK\x63K\x63K\x00tb"  # BUILD with what numpy's dtype takes as its state
+    (tmp_path / "evil").write_bytes(zipped(b"\x80\x02ctorch\n" + name.encode() + b"\n" + state + b"."))
+    with pytest.raises(ValueError, match="is not a PyTorch checkpoint"):
+        torch_file.read(tmp_path / "evil")
+    assert torch_file.DTYPES[name].itemsize == before
 
 
 def test_both_ages_hold_the_same(golden: dict[str, Any], tmp_path: Path):

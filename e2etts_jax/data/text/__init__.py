@@ -3,7 +3,7 @@
 from e2etts_jax.data.text.base import Tokenizer, joined
 from e2etts_jax.data.text.bpe import BpeTokenizer
 from e2etts_jax.data.text.characters import DEFAULT_ALPHABET, CharTokenizer, normalize
-from e2etts_jax.data.text.make import Texts, differ, make, make_both
+from e2etts_jax.data.text.make import Texts, differ, make, make_both, rm_limit
 from e2etts_jax.data.text.phonemes import PhonemeTokenizer
 from e2etts_jax.data.text.reading import read
 
@@ -20,4 +20,5 @@ __all__ = [
     "make_both",
     "normalize",
     "read",
+    "rm_limit",
 ]

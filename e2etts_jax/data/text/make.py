@@ -55,3 +55,8 @@ def make_both(cfg_text: Mapping[str, Any]) -> Texts:
 def differ(cfg_text: Mapping[str, Any]) -> bool:
     """Whether the RM writes in other ids than the LLM reads."""
     return cfg_text.get("rm_tokenizer", "") not in ("", cfg_text.get("tokenizer", "characters"))
+
+
+def rm_limit(cfg_data: Any) -> str:
+    """The field of `config.data` that limits the ids of a text which the RM writes in other ids than the LLM reads."""
+    return "max_rm_text" if cfg_data.max_rm_text else "max_text"
