@@ -48,9 +48,20 @@ def compile_all(only: str) -> None:
 
 
 def table() -> str:
-    head = ("slice", "mesh", "stage", "parts", "level", "memory a chip", "weights, optimizer", "sent a chip", "a step")
+    head = (
+        "slice",
+        "mesh",
+        "stage",
+        "parts",
+        "compiler",
+        "memory a chip",
+        "weights, optimizer",
+        "sent a chip",
+        "a step",
+    )
     lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
-    for (place, stage), n in known().items():
+    places, stages = list(PLACES), [stage for names in RECIPES.values() for stage in names]
+    for (place, stage), n in sorted(known().items(), key=lambda k: (places.index(k[0][0]), stages.index(k[0][1]))):
         gib = lambda b: f"{b / 2**30:.2f}"  # noqa: E731
         sent = sum(c["sent"] for c in n["collectives"])
         lines.append(
