@@ -72,7 +72,7 @@ def _computations(text: str) -> tuple[dict[str, list[str]], str]:
                 name = head[2]
                 found[name] = []
                 entry = name if head[1] else entry
-        elif line.startswith("}"):
+        elif line.rstrip() == "}":  # not every line that begins with one: what a kernel says of itself takes several
             name = ""
         elif name:
             found[name].append(line)

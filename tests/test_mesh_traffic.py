@@ -47,6 +47,9 @@ def test_sharded_parameters_are_gathered():
 PROGRAM = """HloModule jit_step
 
 %body (x: (s32[], f32[8])) -> (s32[], f32[8]) {
+  %kernel = f32[8]{0} custom-call(%p), custom_call_target="tpu_custom_call", frontend_attributes={kernel_metadata={
+"xprof_metadata":"{\\"block_q\\": 384}"
+}}, metadata={op_name="jit(step)/splash"}
   %ag = f32[8]{0} all-gather(%p), channel_id=1, replica_groups=[2,4]<=[8], dimensions={0}
 }
 
