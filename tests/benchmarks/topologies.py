@@ -63,11 +63,11 @@ def table() -> str:
     places, stages = list(PLACES), [stage for names in RECIPES.values() for stage in names]
     for (place, stage), n in sorted(known().items(), key=lambda k: (places.index(k[0][0]), stages.index(k[0][1]))):
         gib = lambda b: f"{b / 2**30:.2f}"  # noqa: E731
-        sent = sum(c["sent"] for c in n["collectives"])
+        sent = gib(sum(c["sent"] for c in n["collectives"])) + " GiB" if "collectives" in n else ""
         lines.append(
             f"| {place} | {'x'.join(map(str, n['mesh']))} | {stage} | {n['accumulate']} | {LEVELS[n['level']]} | "
             f"{gib(n['memory'])} of {n['limit'] / 2**30:.0f} GiB | {gib(n['weights'] + n['optimizer'])} | "
-            f"{gib(sent)} GiB | {max(n['seconds'].values()):.2f} s or more, MFU {n['mfu']:.0%} or less |"
+            f"{sent} | {max(n['seconds'].values()):.2f} s or more, MFU {n['mfu']:.0%} or less |"
         )
     return "\n".join(lines)
 
