@@ -178,7 +178,8 @@ class Script:
 
     def apply(self, variables: Any, *args: Any, method: Any) -> Any:
         if method is LLM.prefill:
-            text, _, slots = args
+            text, _, slots, said = args
+            assert said is None
             self.prefix = text.shape[1] + 2
             return jnp.zeros((text.shape[0], 1)), None, jnp.zeros((text.shape[0], self.prefix + slots), bool)
         if method is LLM.logits:

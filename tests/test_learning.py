@@ -23,7 +23,8 @@ def train(stage: Stage, params: Any, steps: int) -> tuple[Any, dict[str, np.ndar
 
 @pytest.fixture(scope="module")
 def joint() -> tuple[Any, dict[str, np.ndarray]]:
-    return train(tiny().stages["joint"], tiny().fresh, STEPS)
+    steps = STEPS + 60  # after 120 the loss of the LLM is about 1.6, above or below by how the CPU rounds
+    return train(dataclasses.replace(tiny().stages["joint"], steps=steps), tiny().fresh, steps)
 
 
 LEARNED = {
