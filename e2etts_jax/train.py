@@ -50,7 +50,6 @@ class Setup:
         """Raises ValueError where the config contradicts itself, or asks for more than the devices can do."""
         texts = make_both(config.text)
         system = System.from_config(config, *texts.sizes)
-        vocoder.choose(config.infer.vocoder, system.mel)  # what is wrong with it must not wait for the first samples
         terms = losses.terms(system.rm.config.tasks, speaker=system.rm.config.speaker > 0)
         stages = parse_run(config, terms)
         if not stages:
@@ -86,6 +85,8 @@ def run(config: ConfigDict, workdir: str, profile: str = "") -> None:
     distributed.check()
     Profile(profile, workdir, "")  # a mistake must not wait for the data
     setup = processes.agreed(lambda: Setup.of(config))
+    # nor for the first samples, which process 0 alone makes
+    processes.agreed(lambda: processes.first_process() and vocoder.choose(config.infer.vocoder, setup.system.mel))
     source = processes.in_turn(lambda: open_data(config, setup))
     same_everywhere(config, source)
     processes.first(lambda: claim(workdir, config))

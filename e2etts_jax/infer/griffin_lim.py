@@ -41,13 +41,20 @@ def griffin_lim(log_mel: ArrayLike, cfg: MelConfig, iters: int = 60) -> Float[np
     rows, frames, _ = given.shape
     if rows == 0 or frames == 0:
         return np.zeros((rows, frames * cfg.hop), np.float32)
-    padded_rows, padded_frames = 1 << (rows - 1).bit_length(), -(-frames // FRAME_BUCKET) * FRAME_BUCKET
-    mel = np.full((padded_rows, padded_frames, cfg.n_mels), np.log(cfg.floor), np.float32)
-    mel[:rows, :frames] = given
+    mel = in_bucket(given, cfg)
     # Drawn frame by frame, so a frame starts from the same phases whatever the bucket.
-    angle = np.random.default_rng(0).uniform(0, 2 * np.pi, (padded_frames, cfg.n_fft // 2 + 1))
+    angle = np.random.default_rng(0).uniform(0, 2 * np.pi, (mel.shape[1], cfg.n_fft // 2 + 1))
     wav = _solve(mel, np.exp(1j * angle).astype(np.complex64), cfg, iters)
     return np.array(wav)[:rows, : frames * cfg.hop]
+
+
+def in_bucket(log_mel: Float[np.ndarray, "B M F"], cfg: MelConfig) -> Float[np.ndarray, "B2 M2 F"]:
+    """Mels in the shape that a vocoder is compiled for, silence behind them."""
+    rows, frames, bins = log_mel.shape
+    padded_rows, padded_frames = 1 << max(rows - 1, 0).bit_length(), -(-frames // FRAME_BUCKET) * FRAME_BUCKET
+    padded = np.full((padded_rows, padded_frames, bins), np.log(cfg.floor), np.float32)
+    padded[:rows, :frames] = log_mel
+    return padded
 
 
 @functools.partial(jax.jit, static_argnums=(2, 3))

