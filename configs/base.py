@@ -184,6 +184,7 @@ def stage(**changes: Any) -> ConfigDict:
     s.plan.gumbel_temperature = (1.0, 1.0)
     s.plan.gumbel_hard = True
     s.plan.fm_crop_tokens = 0
+    s.plan.fm_chunks = ()
     s.plan.fm_unroll_steps = 0
     s.plan.rm_noise_db = ()
     s.plan.rm_speed = ()

@@ -37,6 +37,7 @@ def get_config(arg: str = "tiny") -> ConfigDict:
             "tokens_to_fm": "codes_detached",
             "lm_into_tokenizer": 0.0,
             "fm_crop_tokens": r.crop,
+            "fm_chunks": r.chunks,
             "fm_unroll_steps": r.unroll,
         },
     )

@@ -21,6 +21,7 @@ def tune(r: sizes.Recipe) -> ConfigDict:
         optimizer={"warmup": r.warmup, "final": 0.02, "muon": r.muon},
         plan={
             "fm_crop_tokens": r.crop,
+            "fm_chunks": r.chunks,
             "fm_unroll_steps": r.unroll,
             "rm_noise_db": r.noise_db,
             "rm_speed": r.speed,
@@ -41,7 +42,7 @@ def get_config(arg: str = "tiny") -> ConfigDict:
         terms={"lm_ce": 0.1, "rm_ctc": 1.0, "rm_spk": 1.0, "flow_match": 1.0, "recon_mel": 1.0},
         lr={"tokenizer": r.tokenizer_lr, "llm": r.lr, "fm": r.lr, "rm": r.tokenizer_lr},
         optimizer={"warmup": r.warmup, "muon": r.muon},
-        plan={"fm_crop_tokens": r.crop, "fm_unroll_steps": r.unroll},
+        plan={"fm_crop_tokens": r.crop, "fm_chunks": r.chunks, "fm_unroll_steps": r.unroll},
     )
     c.stages.tune = tune(r)
     c.stages.chain = base.stage(

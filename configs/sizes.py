@@ -23,6 +23,7 @@ class Recipe:
     warmup: int
     muon: float  # of the first two stages: base.py, optimizer.muon
     crop: int  # tokens of each clip that the FM trains on
+    chunks: tuple[int, ...]  # tokens of the chunks in which the FM attends, one drawn a step; 0 = none
     unroll: int  # solver steps unrolled for recon_mel in the first two stages
     recon: float  # weight of recon_mel in the second stage
     noise_db: tuple[float, ...]  # white noise under half of the clips that tune the RM
@@ -43,6 +44,7 @@ RECIPES = {
         warmup=40,
         muon=10.0,
         crop=32,
+        chunks=(0, 24),
         unroll=1,
         recon=3.0,  # sampled in one step, which this loss trains: docs/results/recipe
         noise_db=(),  # one studio voice: nothing to be robust against
@@ -61,6 +63,7 @@ RECIPES = {
         warmup=1_000,
         muon=0.0,
         crop=128,
+        chunks=(0, 24),
         unroll=2,
         recon=1.0,
         noise_db=(5.0, 30.0),
@@ -80,6 +83,7 @@ RECIPES = {
         warmup=25_000,
         muon=0.0,
         crop=0,
+        chunks=(0, 24),
         unroll=2,
         recon=1.0,
         noise_db=(5.0, 30.0),

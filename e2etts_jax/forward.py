@@ -229,8 +229,10 @@ class Wiring:
         hidden = self.plan.tokens_to_fm == "llm_hidden"
         cond = fm.apply(variables, c.cond, c.mask, hidden=hidden, method=FlowModel.condition)
         speaker = self.batch.speaker * self.batch.speaker_mask[:, None]
+        sizes = self.plan.fm_chunks or (0,)
+        chunk = (self.streams.choose("fm_chunk", sizes), sizes)
         return lambda x, t: fm.apply(
-            variables, x, t, cond, c.mel, c.prompt_mask, speaker, keep, c.mask, method=FlowModel.velocity
+            variables, x, t, cond, c.mel, c.prompt_mask, speaker, keep, c.mask, chunk, method=FlowModel.velocity
         )
 
     def flow(self) -> FlowOut:

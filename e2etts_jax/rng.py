@@ -30,3 +30,8 @@ class Streams:
         Longer shapes extend the leading axis without changing the draws before it.
         """
         return jax.vmap(lambda key: kind(key, shape))(self.rows(name))
+
+    def choose(self, name: str, options: tuple[int, ...]) -> Int[Array, ""]:
+        """One of the options for all rows of the step."""
+        key = jax.random.fold_in(self.key, zlib.crc32(name.encode()))
+        return jax.random.choice(key, jax.numpy.array(options))

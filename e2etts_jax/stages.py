@@ -23,6 +23,8 @@ class Plan:
       gumbel_temperature: (first, last) of the stage, linear between.
       gumbel_hard: straight-through one-hots, else soft mixtures.
       fm_crop_tokens: the FM trains on a random window of so many tokens (0 = whole clips).
+      fm_chunks: tokens of the chunks in which the FM attends, for streaming: one of these each step, 0 = no chunks
+        (empty = never any; validation has none).
       fm_unroll_steps: solver steps unrolled for `recon_mel`.
       rm_noise_db: (lowest, highest) signal-to-noise ratio of white noise added to half the rows that the RM hears
         (empty = none).
@@ -37,6 +39,7 @@ class Plan:
     gumbel_temperature: tuple[float, float] = (1.0, 1.0)
     gumbel_hard: bool = True
     fm_crop_tokens: int = 0
+    fm_chunks: tuple[int, ...] = ()
     fm_unroll_steps: int = 0
     rm_noise_db: tuple[float, ...] = ()
     rm_speed: tuple[float, ...] = ()
@@ -47,6 +50,8 @@ class Plan:
                 raise ValueError(f"plan.{name}={getattr(self, name)!r} is not one of {', '.join(allowed)}")
         if len(self.gumbel_temperature) != 2 or min(self.gumbel_temperature) <= 0:
             raise ValueError(f"plan.gumbel_temperature needs two numbers above 0, got {self.gumbel_temperature}")
+        if any(not isinstance(size, int) or size < 0 for size in self.fm_chunks):
+            raise ValueError(f"plan.fm_chunks is numbers of tokens, or empty; got {self.fm_chunks}")
         if len(self.rm_noise_db) not in (0, 2):
             raise ValueError(f"plan.rm_noise_db is (lowest, highest) dB or empty, got {self.rm_noise_db}")
         if any(not 0.5 <= factor <= 2 or abs(round(100 * factor) - 100 * factor) > 1e-6 for factor in self.rm_speed):

@@ -1,5 +1,6 @@
 """The train step. One function for every stage: what differs between stages is data."""
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -93,12 +94,12 @@ def make_train_step(system: System, stage: Stage, terms: Mapping[str, Term]) -> 
 
 def make_eval_step(system: System, stage: Stage, terms: Mapping[str, Term]) -> Callable[[State, Batch], dict[str, Sum]]:
     """Builds `(state, batch) -> sums of the stage's terms`, nothing differentiated or updated."""
-    needs = needed(stage, terms)
+    needs, plan = needed(stage, terms), dataclasses.replace(stage.plan, fm_chunks=())
 
     def evaluate(state: State, batch: Batch) -> dict[str, Sum]:
         streams = Streams(jax.random.wrap_key_data(state.key), batch.row)
         params = {**state.result, **state.frozen}
-        out = forward(system, params, batch, streams, stage.plan, needs, state.step, stage.steps)
+        out = forward(system, params, batch, streams, plan, needs, state.step, stage.steps)
         return {name: terms[name].fn(out, batch) for name in stage.all_terms}
 
     return evaluate

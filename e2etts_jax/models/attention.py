@@ -63,8 +63,13 @@ class Attention(nn.Module):
         mask: Bool[Array, "B #T N"],  # noqa: F821
         cache: Cache | None = None,
         index: Int[Array, ""] | int = 0,
+        chunks: kernels.Chunks | None = None,
     ) -> tuple[Float[Array, "B T D"], Cache | None]:
-        """Attends where `mask` is True. With a cache, writes keys from slot `index` on and attends over all N slots."""
+        """Attends where `mask` is True; with a cache, writes keys from slot `index` on and attends over all N slots.
+
+        Args:
+          chunks: without a cache, attend in chunks.
+        """
         if self.heads % self.kv_heads:
             raise ValueError(f"{self.heads} query heads do not group over {self.kv_heads} key-value heads")
         batch, size, width = x.shape
@@ -91,6 +96,6 @@ class Attention(nn.Module):
             slots, places = jnp.arange(key.shape[1]), index + jnp.arange(size)
             mask = mask & (slots[None, None, :] <= places[None, :, None])
         causal = self.causal and cache is None
-        out = kernels.attend(query, key, value, mask, causal=causal, kernel=self.kernel)
+        out = kernels.attend(query, key, value, mask, causal=causal, kernel=self.kernel, chunks=chunks)
         out = out.reshape(batch, size, self.heads * self.head_dim)
         return layers.dense(width, ("heads", "embed"), dtype=self.dtype, bias=self.bias, name="out")(out), cache

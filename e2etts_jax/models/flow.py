@@ -4,16 +4,18 @@ Path `y = (1 - (1-s) t) z + t x`, target `x - (1-s) z` (PAPER, CosyVoice 3); t =
 """
 
 import dataclasses
+from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from e2etts_jax.models import layers
-from e2etts_jax.models.attention import Attention
+from e2etts_jax.models.attention import Attention, Cache
+from e2etts_jax.models.kernels import Chunks
 
 SIGMA = 1e-6
 PREDICTS = ("velocity", "preconditioned")
@@ -79,24 +81,31 @@ class DiTBlock(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "B L D"], time: Float[Array, "B D"], mask: Bool[Array, "B L"]
-    ) -> tuple[Float[Array, "B L D"], None]:
+        self,
+        x: Float[Array, "B L D"],
+        cache: Cache | None,
+        time: Float[Array, "B D"],
+        mask: Bool[Array, "B N"],
+        chunks: Chunks | None,
+        at: Int[Array, ""] | int,
+    ) -> tuple[Float[Array, "B L D"], Cache | None]:
         c = self.config
         zeros = nn.initializers.zeros_init()
         parts = layers.dense(6 * c.width, ("embed", "mlp"), dtype=self.dtype, init=zeros, name="modulation")(time)
         # whole on every device: when a sharded axis was split, XLA mixed up rows on a (2, 2, 2) mesh
         parts = layers.constrain(parts[:, None, :], "batch", "time", "embed_act")
         shift_a, scale_a, gate_a, shift_f, scale_f, gate_f = jnp.split(parts, 6, axis=-1)
-        positions = jnp.broadcast_to(jnp.arange(x.shape[1])[None], x.shape[:2])
+        positions = jnp.broadcast_to(at + jnp.arange(x.shape[1])[None], x.shape[:2])
         head_dim = c.width // c.heads
         normed = layers.layer_norm(self.dtype, affine=False)(x) * (1 + scale_a) + shift_a
         attention = Attention(c.heads, c.heads, head_dim, self.dtype, bias=True, kernel=c.attention, name="attention")
-        x = x + gate_a * attention(normed, positions, mask[:, None, :])[0]
+        heard, cache = attention(normed, positions, mask[:, None, :], cache, at, chunks)
+        x = x + gate_a * heard
         normed = layers.layer_norm(self.dtype, affine=False)(x) * (1 + scale_f) + shift_f
         hidden = jax.nn.gelu(layers.dense(c.ff, ("embed", "mlp"), dtype=self.dtype, name="up")(normed))
         hidden = layers.constrain(hidden, "batch", "time", "mlp")
         x = x + gate_f * layers.dense(c.width, ("mlp", "embed"), dtype=self.dtype, name="down")(hidden)
-        return layers.constrain(x, "batch", "time", "embed_act"), None
+        return layers.constrain(x, "batch", "time", "embed_act"), cache
 
 
 class FlowModel(nn.Module):
@@ -126,7 +135,7 @@ class FlowModel(nn.Module):
         self.mel_in = layers.dense(c.width, ("mel", "embed"), dtype=self.dtype)
         self.time_in = layers.dense(c.width, ("time_embed", "embed"), dtype=self.dtype)
         self.time_out = layers.dense(c.width, ("embed", "embed_out"), dtype=self.dtype)
-        self.blocks = layers.stack(DiTBlock, c, broadcast=2)(c, self.dtype)
+        self.blocks = layers.stack(DiTBlock, c, broadcast=4, carry_cache=True)(c, self.dtype)
         zeros = nn.initializers.zeros_init()
         self.final_modulation = layers.dense(2 * c.width, ("embed", "mlp"), dtype=self.dtype, init=zeros)
         self.final_norm = layers.layer_norm(self.dtype, affine=False)
@@ -158,6 +167,7 @@ class FlowModel(nn.Module):
         speaker: Float[Array, "B E"],
         keep: Bool[Array, " B"],
         mask: Bool[Array, "B T"],
+        chunk: tuple[Int[Array, ""] | int, tuple[int, ...]] = (0, (0,)),
     ) -> Float[Array, "B M F"]:
         """Predicted `dx/dt`, fp32.
 
@@ -168,28 +178,77 @@ class FlowModel(nn.Module):
           speaker: x-vector, zeros if unknown.
           keep: False drops condition, prompt and speaker together.
           mask: valid tokens.
+          chunk: tokens of a chunk, and all that this number may be. Frames attend to their own chunk and those before
+            it, as when streaming; 0 = to all.
         """
-        c = self.config
+        per_token, chunks = self.frames_per_token // self.config.patch, None
+        if any(chunk[1]):
+            chunks = Chunks(chunk[0] * per_token, tuple(size * per_token for size in chunk[1]))
+        return self._velocity(noisy, t, cond, prompt, prompt_mask, speaker, keep, mask, mask, None, 0, chunks)[0]
+
+    def next_chunk(
+        self,
+        noisy: Float[Array, "B M F"],
+        t: Float[Array, " B"],
+        cond: Float[Array, "B L D"],
+        prompt: Float[Array, "B M F"],
+        prompt_mask: Bool[Array, "B M"],
+        speaker: Float[Array, "B E"],
+        keep: Bool[Array, " B"],
+        mask: Bool[Array, "B T"],
+        seen: Bool[Array, "B N"],
+        cache: Cache,
+        at: Int[Array, ""] | int,
+    ) -> tuple[Float[Array, "B M F"], Cache]:
+        """`velocity` of one chunk, whose first token is number `at`, after those that are in the cache.
+
+        Args:
+          seen: valid tokens up to the end of the chunk, of the N for which the cache has room.
+          cache: from `empty`, then from the call before at the same `t`.
+        """
+        return self._velocity(noisy, t, cond, prompt, prompt_mask, speaker, keep, mask, seen, cache, at, None)
+
+    def empty(self, rows: int, tokens: int) -> Cache:
+        """A cache for so many tokens."""
+        c, places = self.config, tokens * (self.frames_per_token // self.config.patch)
+        zeros = jnp.zeros((c.layers, rows, places, c.heads, c.width // c.heads), self.dtype)
+        return Cache(zeros, zeros)
+
+    def _velocity(
+        self,
+        noisy: jax.Array,
+        t: jax.Array,
+        cond: jax.Array,
+        prompt: jax.Array,
+        prompt_mask: jax.Array,
+        speaker: jax.Array,
+        keep: jax.Array,
+        mask: jax.Array,
+        seen: jax.Array,
+        cache: Cache | None,
+        at: Int[Array, ""] | int,
+        chunks: Chunks | None,
+    ) -> tuple[Float[Array, "B M F"], Any]:
+        c, per_token = self.config, self.frames_per_token // self.config.patch
         batch, frames = noisy.shape[:2]
         kept = keep[:, None, None].astype(self.dtype)
-        seen = prompt_mask[..., None].astype(self.dtype)
+        given = prompt_mask[..., None].astype(self.dtype)
         valid = jnp.repeat(mask, self.frames_per_token, axis=1)[..., None].astype(self.dtype)
-        prompt = jnp.concatenate([prompt.astype(self.dtype) * seen, seen], axis=-1) * kept
+        prompt = jnp.concatenate([prompt.astype(self.dtype) * given, given], axis=-1) * kept
         x = jnp.concatenate([noisy.astype(self.dtype), prompt], axis=-1) * valid
         x = self.mel_in(x.reshape(batch, frames // c.patch, -1))
         x = x + (cond + self.speaker(speaker.astype(self.dtype))[:, None, :]) * kept
         time = self.time_out(jax.nn.silu(self.time_in(time_embedding(t).astype(self.dtype))))
         time = jax.nn.silu(time)
-        position_mask = jnp.repeat(mask, self.frames_per_token // c.patch, axis=1)
-        x, _ = self.blocks(x, time, position_mask)
+        x, cache = self.blocks(x, cache, time, jnp.repeat(seen, per_token, axis=1), chunks, at * per_token)
         parts = layers.constrain(self.final_modulation(time)[:, None, :], "batch", "time", "embed_act")
         shift, scale = jnp.split(parts, 2, axis=-1)
         x = self.mel_out(self.final_norm(x) * (1 + scale) + shift).reshape(batch, frames, self.mels)
         if c.predict == "velocity":
-            return x
+            return x, cache
         t = t.astype(jnp.float32)[:, None, None]
         power = t**2 + (1.0 - t) ** 2  # variance of the noisy mel, for mels of unit variance
-        return (2.0 * t - 1.0) / power * noisy.astype(jnp.float32) + x * jax.lax.rsqrt(power)
+        return (2.0 * t - 1.0) / power * noisy.astype(jnp.float32) + x * jax.lax.rsqrt(power), cache
 
     def __call__(self, noisy, t, tokens, prompt, prompt_mask, speaker, keep, mask, hidden=None):
         """Touches every parameter once, for initialisation."""

@@ -6,6 +6,7 @@
 import functools
 from typing import Any
 
+import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,12 +14,25 @@ from flax import linen as nn
 from jax.ad_checkpoint import checkpoint_name
 from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_kernel as splash_kernel
 from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_mask as splash_mask
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 NAMES = ("xla", "splash", "cudnn")
 KEPT = "attention"  # name of the result for rematerialisation: models.layers.REMAT
 LANES, LONGEST_BLOCK = 128, 512
 AXES = ("batch", "time", "heads", None)
+
+
+@flax.struct.dataclass
+class Chunks:
+    """Attention for streaming: a place sees its own chunk and all before it, nothing later.
+
+    Attributes:
+      size: places of a chunk; 0 = no chunks, a place sees all.
+      sizes: what it may be: fused kernels are compiled for each.
+    """
+
+    size: Int[Array, ""] | int
+    sizes: tuple[int, ...] = flax.struct.field(pytree_node=False)
 
 
 def choose(name: str) -> str:
@@ -44,23 +58,42 @@ def attend(
     *,
     causal: bool,
     kernel: str,
+    chunks: Chunks | None = None,
 ) -> Float[Array, "B T H K"]:
-    """Softmax attention where `mask` is True, and (`causal`) up to a query's own place, counted from the last.
+    """Softmax attention where `mask` is True, and up to a query's own place, counted from the last (`causal`), or up
+    to the end of its chunk (`chunks`, with T = N).
 
     The fused kernels take a mask of keys [B, 1, N] with T = N, and let queries that are masked themselves attend
     elsewhere than `xla` does: nothing may read those.
     """
     fused = kernel != "xla" and mask.shape[1] == 1 and query.shape[1] == key.shape[1]
     if fused and kernel == "splash" and _rows_divide(query.shape[0]):
-        out = _splash(query, key, value, mask[:, 0], causal)
+        out = _each(chunks, functools.partial(_splash, causal=causal), query, key, value, mask[:, 0])
     elif fused and kernel == "cudnn" and query.dtype != jnp.float32:
-        out = _cudnn(query, key, value, mask[:, 0], causal)
+        out = _each(chunks, functools.partial(_cudnn, causal=causal), query, key, value, mask[:, 0])
     else:
+        if chunks is not None:
+            mask = mask & _in_chunks(key.shape[1], chunks.size)[None]
         if causal:
             places = jnp.arange(key.shape[1])
             mask = mask & (places[None, None, :] <= places[None, -query.shape[1] :, None])
         out = jax.nn.dot_product_attention(query, key, value, mask=mask[:, None], implementation="xla")
     return checkpoint_name(out, KEPT)
+
+
+def _in_chunks(places: int, size: Int[Array, ""] | int) -> Bool[Array, "N N"]:
+    """Which keys each place sees."""
+    place = jnp.arange(places)
+    chunk = place // jnp.where(size == 0, places, size)
+    return chunk[None, :] <= chunk[:, None]
+
+
+def _each(chunks: Chunks | None, fn: Any, *arrays: jax.Array) -> jax.Array:
+    """`fn(*arrays, chunk=size)` for the size at hand: a kernel is compiled for its mask."""
+    if chunks is None or len(chunks.sizes) == 1:
+        return fn(*arrays, chunk=0 if chunks is None else chunks.sizes[0])
+    which = jnp.argmax(jnp.array(chunks.sizes) == chunks.size)
+    return jax.lax.switch(which, [functools.partial(fn, chunk=size) for size in chunks.sizes], *arrays)
 
 
 def _rows_divide(rows: int) -> bool:
@@ -71,10 +104,16 @@ def _rows_divide(rows: int) -> bool:
 
 
 def _splash(
-    query: jax.Array, key: jax.Array, value: jax.Array, valid: Bool[Array, "B N"], causal: bool, interpret: bool = False
+    query: jax.Array,
+    key: jax.Array,
+    value: jax.Array,
+    valid: Bool[Array, "B N"],
+    causal: bool,
+    chunk: int = 0,
+    interpret: bool = False,
 ) -> jax.Array:
     """Splash attention, on each device its rows and heads: a kernel is opaque to the partitioner."""
-    per_device = functools.partial(_splash_local, causal=causal, interpret=interpret)
+    per_device = functools.partial(_splash_local, causal=causal, chunk=chunk, interpret=interpret)
     mesh = jax.sharding.get_abstract_mesh()
     if mesh.empty or mesh.size == 1:
         return per_device(query, key, value, valid)
@@ -85,7 +124,7 @@ def _splash(
 
 
 def _splash_local(
-    query: jax.Array, key: jax.Array, value: jax.Array, valid: jax.Array, causal: bool, interpret: bool
+    query: jax.Array, key: jax.Array, value: jax.Array, valid: jax.Array, causal: bool, chunk: int, interpret: bool
 ) -> jax.Array:
     size, heads = query.shape[1], query.shape[2]
     padded = -(-size // LANES) * LANES
@@ -93,7 +132,10 @@ def _splash_local(
     names = ("q", "kv", "kv_compute", "q_dkv", "kv_dkv", "kv_dkv_compute", "q_dq", "kv_dq")
     sizes: dict[str, Any] = {f"block_{name}": block for name in names}
     shape = (padded, padded)
-    kind = splash_mask.CausalMask(shape) if causal else splash_mask.FullMask(shape)
+    kind: splash_mask.Mask = splash_mask.CausalMask(shape) if causal else splash_mask.FullMask(shape)
+    if chunk:
+        place = np.arange(padded) // chunk
+        kind = splash_mask.NumpyMask(place[None, :] <= place[:, None])
     kernel = splash_kernel.make_splash_mha_single_device(
         splash_mask.MultiHeadMask([kind] * heads),
         block_sizes=splash_kernel.BlockSizes(**sizes),
@@ -108,13 +150,16 @@ def _splash_local(
     return out.swapaxes(1, 2)[:, :size]
 
 
-def _cudnn(query: jax.Array, key: jax.Array, value: jax.Array, valid: jax.Array, causal: bool) -> jax.Array:
-    """Flash attention of cuDNN. Outside decoders padding lies at the end, and lengths say it all."""
+def _cudnn(
+    query: jax.Array, key: jax.Array, value: jax.Array, valid: jax.Array, causal: bool, chunk: int = 0
+) -> jax.Array:
+    """Flash attention of cuDNN. Outside decoders padding lies at the end, and without chunks lengths say it all."""
     attention = functools.partial(jax.nn.dot_product_attention, implementation="cudnn")
-    if not causal:
+    if not causal and not chunk:
         length = jnp.sum(valid, axis=1, dtype=jnp.int32)
         return attention(query, key, value, query_seq_lengths=length, key_value_seq_lengths=length)
     pad = ((0, 0), (0, query.shape[1] % 2), (0, 0), (0, 0))  # with a mask it wants even lengths
     query, key, value = (jnp.pad(x, pad) for x in (query, key, value))
     mask = jnp.broadcast_to(jnp.pad(valid, pad[:2])[:, None, None, :], (len(valid), 1, query.shape[1], key.shape[1]))
-    return attention(query, key, value, mask=mask, is_causal=True)[:, : valid.shape[1]]
+    mask = mask & _in_chunks(key.shape[1], chunk)[None, None] if chunk else mask
+    return attention(query, key, value, mask=mask, is_causal=causal)[:, : valid.shape[1]]
