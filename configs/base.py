@@ -138,6 +138,7 @@ def get_config() -> ConfigDict:
     c.infer.max_ratio = 20.0  # ... and most
     c.infer.max_tokens = 96  # hard limit of a sentence
     c.infer.vocoder = "auto"  # HiFi-GAN if there is one for this mel, else griffin_lim; or a file: docs/speaking.md
+    c.infer.chunk = 24  # tokens that are made heard together when streaming; the FM trains on it (plan.fm_chunks)
     c.infer.speaker_model = "voicefilter"  # that made the corpus's vectors, for a prompt's: a name of prepare --speaker
     c.infer.ode_steps = 1  # Euler steps of the FM; a young one does best with those that recon_mel unrolled
     c.infer.guidance = 0.0  # classifier-free guidance strength; 0 = off

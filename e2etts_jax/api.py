@@ -1,6 +1,6 @@
 """Speech in two lines: `voice = e2etts_jax.load("runs/joint"); samples, rate = voice.synthesize("five two three")`."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +10,7 @@ from e2etts_jax.infer.prompt import Prompt
 from e2etts_jax.infer.synthesizer import Synthesizer
 
 Audio = tuple[Float[np.ndarray, " W"], int]
+Recording = str | Path | Audio | None
 
 
 class Voice:
@@ -26,7 +27,7 @@ class Voice:
         self,
         text: str,
         *,
-        prompt: str | Path | tuple[Float[np.ndarray, " W"], int] | None = None,
+        prompt: Recording = None,
         prompt_text: str = "",
         language: str = "",
         seed: int = 0,
@@ -46,15 +47,32 @@ class Voice:
           FileNotFoundError: no such recording.
           ValueError: a text that the run's tokenizer refuses, or a prompt in which no voice can be heard.
         """
-        heard = None
-        if isinstance(prompt, str | Path):
-            heard = Prompt.read(prompt, prompt_text)
-        elif prompt is not None:
-            heard = Prompt(*prompt, prompt_text)
-        elif prompt_text:
-            raise ValueError("prompt_text without a prompt: give the recording in which it is said")
-        (wav,) = self.synthesizer.say([text], seed, [language], heard)
-        return wav, self.synthesizer.sample_rate
+        (wav,) = self.synthesizer.say([text], seed, [language], _heard(prompt, prompt_text))
+        return wav, self.sample_rate
+
+    def stream(
+        self, text: str, *, prompt: Recording = None, prompt_text: str = "", language: str = "", seed: int = 0
+    ) -> Iterator[Float[np.ndarray, " W"]]:
+        """Speaks a text in parts that can be heard as they come, mono samples of `sample_rate`.
+
+        Arguments and errors as for `synthesize`; `Synthesizer.stream` says what waits for what.
+        """
+        return self.synthesizer.stream(text, seed, language, _heard(prompt, prompt_text))
+
+    @property
+    def sample_rate(self) -> int:
+        """Hz."""
+        return self.synthesizer.sample_rate
+
+
+def _heard(prompt: Recording, text: str) -> Prompt | None:
+    if isinstance(prompt, str | Path):
+        return Prompt.read(prompt, text)
+    if prompt is not None:
+        return Prompt(*prompt, text)
+    if text:
+        raise ValueError("prompt_text without a prompt: give the recording in which it is said")
+    return None
 
 
 def load(workdir: str | Path, stage: str | None = None, infer: Sequence[str] = ()) -> Voice:

@@ -3,12 +3,14 @@
 python -m e2etts_jax.synthesize --workdir=runs/joint --text="five two three" --out=x.wav
 python -m e2etts_jax.synthesize --workdir=runs/joint --text_file=sentences.txt --out=x.wav   # x_000.wav, x_001.wav, ...
 python -m e2etts_jax.synthesize --workdir=runs/voices --text="..." --prompt_audio=her.wav --prompt_text="what she says"
+python -m e2etts_jax.synthesize --workdir=runs/joint --text="..." --stream --infer=vocoder=universal   # as it is made
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
 import soundfile as sf
 from absl import app, flags
 
@@ -21,6 +23,7 @@ TEXT_FILE = flags.DEFINE_string(
 LANGUAGE = flags.DEFINE_string("language", "", "of the text, such as en or zh; by default the run's data.language")
 PROMPT_AUDIO = flags.DEFINE_string("prompt_audio", None, "recording to go on from, in its voice: a second or more")
 PROMPT_TEXT = flags.DEFINE_string("prompt_text", None, "what is said in it")
+STREAM = flags.DEFINE_bool("stream", False, "write the sound as it is made, and say when the first came")
 
 
 def sentences(text: str | None, text_file: str | None, out: Path) -> list[tuple[Path, str]]:
@@ -57,6 +60,10 @@ def speak(workdir: str, stage: str | None, seed: int, wanted: list[tuple[Path, s
     prompt = Prompt.read(heard, words or "") if heard is not None else None
     synthesizer = Synthesizer.load(workdir, stage, infer=trained_flags.INFER.value)
     synthesizer.language = LANGUAGE.value or synthesizer.language
+    if STREAM.value:
+        for path, text in wanted:
+            write_as_it_comes(path, synthesizer.stream(text, seed, prompt=prompt), synthesizer.sample_rate, text)
+        return
     start, rate = time.perf_counter(), synthesizer.sample_rate
     wavs = synthesizer.say([text for _, text in wanted], seed, prompt=prompt)
     took, spoken = time.perf_counter() - start, sum(map(len, wavs)) / rate
@@ -64,6 +71,20 @@ def speak(workdir: str, stage: str | None, seed: int, wanted: list[tuple[Path, s
         sf.write(path, wav, rate)
         print(f"{path}  {len(wav) / rate:.2f} s  {text}")
     print(f"{spoken:.2f} s of speech in {took:.2f} s, compilation included: real-time factor {took / spoken:.2f}")
+
+
+def write_as_it_comes(path: Path, parts: Iterator[np.ndarray], rate: int, text: str) -> None:
+    """Writes a stream, and says after how long there was something to hear, compilation included."""
+    start, first, size = time.perf_counter(), 0.0, 0
+    with sf.SoundFile(path, "w", rate, 1) as out:
+        for part in parts:
+            first = first or time.perf_counter() - start
+            out.write(part)
+            out.flush()
+            size += len(part)
+    took, spoken = time.perf_counter() - start, size / rate
+    print(f"{path}  {spoken:.2f} s  {text}")
+    print(f"first sound after {first:.2f} s, all after {took:.2f} s: real-time factor {took / spoken:.2f}")
 
 
 def main(argv: Sequence[str]) -> int:

@@ -52,6 +52,15 @@ def test_a_window_shows_what_is_left_of_the_prompt(t: Tiny):
     assert shown.all(), "a window that lies inside the prompt is trained on as any other"
 
 
+def test_the_fm_attends_in_the_chunks_of_the_plan(t: Tiny):
+    b, weights, names = batch(t, filler=()), jnp.ones(2), ("flow_match", "recon_mel")
+    chunked = lambda *sizes: t.probe(Plan(fm_unroll_steps=1, fm_chunks=sizes), names)(t.params, b, weights).values  # noqa: E731
+    whole, chunks, either = chunked(), chunked(2), chunked(0, 2)
+    assert np.abs(whole - chunks).min() > 1e-5
+    assert np.array_equal(either, whole) or np.array_equal(either, chunks), "one size for both terms and all rows"
+    np.testing.assert_array_equal(chunked(0), whole)
+
+
 @pytest.mark.parametrize("changed", [{"rm_noise_db": (-5.0, 0.0)}, {"rm_speed": (0.8, 1.25)}], ids=["noise", "speed"])
 def test_only_the_rm_hears_noise_and_other_speeds(t: Tiny, changed: dict[str, Any]):
     b, weights = batch(t, filler=()), jnp.ones(3)

@@ -33,7 +33,7 @@ class Route:
 # test_padding.py uses most of these too: a program is compiled once.
 ROUTES = {
     "codes": Route(
-        Plan(continuous_steps=5, fm_crop_tokens=6, fm_unroll_steps=2),
+        Plan(continuous_steps=5, fm_crop_tokens=6, fm_chunks=(2,), fm_unroll_steps=2),
         ("lm_ce", "kl_ref", "flow_match", "recon_mel", "rm_ctc", "rm_spk"),
     ),
     "detached": Route(

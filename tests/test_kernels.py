@@ -32,12 +32,13 @@ def loss(attend: Any, valid: jax.Array) -> Any:
     return jax.value_and_grad(lambda q, k, v: jnp.sum(jnp.sin(attend(q, k, v)) * valid[:, :, None, None]), (0, 1, 2))
 
 
-@pytest.mark.parametrize("causal, size, groups", [(False, 100, 4), (True, 200, 2)])
+@pytest.mark.parametrize("causal, size, groups, chunk", [(False, 100, 4, 0), (True, 200, 2, 0), (False, 200, 4, 48)])
 @pytest.mark.parametrize("shape", [(1, 1, 1), (2, 2, 2)])
-def test_splash_is_plain_attention(causal: bool, size: int, groups: int, shape: tuple[int, ...]):
+def test_splash_is_plain_attention(causal: bool, size: int, groups: int, chunk: int, shape: tuple[int, ...]):
     arrays, valid = inputs(4, size, 4, groups)
-    plain = functools.partial(kernels.attend, mask=valid[:, None], causal=causal, kernel="xla")
-    fused = functools.partial(kernels._splash, valid=valid, causal=causal, interpret=True)
+    chunks = kernels.Chunks(jnp.int32(chunk), (0, 48))
+    plain = functools.partial(kernels.attend, mask=valid[:, None], causal=causal, kernel="xla", chunks=chunks)
+    fused = functools.partial(kernels._splash, valid=valid, causal=causal, chunk=chunk, interpret=True)
     want, gradients = jax.jit(loss(plain, valid))(*arrays)
     rules = sharding.rules_of(load("joint").mesh.rules)
     with jax.set_mesh(sharding.make_mesh(shape)), nn.logical_axis_rules(rules):
@@ -45,6 +46,20 @@ def test_splash_is_plain_attention(causal: bool, size: int, groups: int, shape: 
     assert float(got) == pytest.approx(float(want), rel=1e-5)
     for a, b in zip(gradients, others, strict=True):
         np.testing.assert_allclose(b, a, atol=2e-5)
+
+
+@pytest.mark.parametrize("size", [0, 1, 4, 100])
+def test_a_place_sees_its_chunk_and_those_before_it(size: int):
+    seen = np.asarray(kernels._in_chunks(10, jnp.int32(size)))
+    for place, key in np.ndindex(10, 10):
+        assert seen[place, key] == (size == 0 or key // size <= place // size)
+
+
+def test_a_fused_kernel_is_chosen_by_the_size_at_hand():
+    called = lambda *_, chunk: jnp.int32(chunk)  # noqa: E731
+    run = jax.jit(lambda size: kernels._each(kernels.Chunks(size, (0, 24, 48)), called, jnp.zeros(1)))
+    assert [int(run(size)) for size in (0, 24, 48)] == [0, 24, 48]
+    assert int(kernels._each(None, called, jnp.zeros(1))) == 0
 
 
 def test_the_kernel_is_chosen_by_name():

@@ -38,6 +38,7 @@ BAD = {
     "way to fm": ({"plan": {"tokens_to_fm": "mel"}}, "plan.tokens_to_fm='mel' is not one of codes"),
     "way to rm": ({"plan": {"tokens_to_rm": "llm_hidden"}}, "plan.tokens_to_rm='llm_hidden' is not one of codes"),
     "temperature": ({"plan": {"gumbel_temperature": (1.0, 0.0)}}, "two numbers above 0, got (1.0, 0.0)"),
+    "chunks": ({"plan": {"fm_chunks": (0, 2.5)}}, "plan.fm_chunks is numbers of tokens, or empty; got (0, 2.5)"),
     "noise": ({"plan": {"rm_noise_db": (5.0,)}}, "(lowest, highest) dB or empty, got (5.0,)"),
     "noise on tokens": (
         {"train": ("rm",), "plan": {"tokens_to_rm": "llm_gumbel", "rm_noise_db": (5.0, 9.0)}},

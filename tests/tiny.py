@@ -52,6 +52,7 @@ def shrink(config: ConfigDict) -> ConfigDict:
         for group in stage.train:
             stage.lr[group] = 5e-3
         stage.plan.fm_crop_tokens = min(stage.plan.fm_crop_tokens, SIZE - 2)
+        stage.plan.fm_chunks = tuple(min(size, 3) for size in stage.plan.fm_chunks)
     return c
 
 

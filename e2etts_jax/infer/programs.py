@@ -9,8 +9,9 @@ from jaxtyping import Array, Float, Int
 from e2etts_jax.features import denormalize, log_mel, normalize
 from e2etts_jax.losses import ctc
 from e2etts_jax.models import ode
+from e2etts_jax.models.attention import Cache
 from e2etts_jax.models.flow import FlowModel
-from e2etts_jax.models.generate import Prompt, Sampling, generate
+from e2etts_jax.models.generate import Drawing, Prompt, Sampling, begin, generate, go_on
 from e2etts_jax.models.tokenizer import Tokenizer
 from e2etts_jax.rng import Streams
 from e2etts_jax.system import System
@@ -72,6 +73,30 @@ def speak(
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
+def first_tokens(
+    system: System,
+    sampling: Sampling,
+    max_tokens: int,
+    params: Params,
+    text: Int[Array, "B S"],
+    text_len: Int[Array, " B"],
+    prompt: Prompt | None = None,
+) -> Drawing:
+    """`speak` in parts, for streaming: the texts are read, nothing is drawn yet."""
+    codebook = _codebook(system, params)
+    return begin(system.llm, params["llm"], text, text_len, codebook, max_tokens, sampling, prompt)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1), donate_argnums=3)
+def more_tokens(
+    system: System, sampling: Sampling, params: Params, drawn: Drawing, streams: Streams, until: Int[Array, ""]
+) -> Drawing:
+    """Draws on until there are `until` tokens: the same that one candidate of `speak` has."""
+    keys = streams.rows("sample")
+    return go_on(system.llm, params["llm"], _codebook(system, params), keys, drawn, sampling, until)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2), static_argnames="chunk")
 def flow(
     system: System,
     steps: int,
@@ -82,10 +107,12 @@ def flow(
     speaker: Float[Array, " E"],
     streams: Streams,
     prompt: tuple[Float[Array, "B M F"], Int[Array, " B"]] | None = None,
+    chunk: int = 0,
 ) -> Float[Array, "B M F"]:
     """Log-mel of token ids, silence behind the end.
 
     A `prompt` is the log-mel of what the first tokens were heard in, and how many: it is given to the FM as it is.
+    With `chunk`, frames attend as in `flow_chunk`, which gives the same mel chunk after chunk.
 
     Euler steps from noise with classifier-free guidance (CosyVoice 3): `(1 + w) v(condition) - w v(nothing)`, where
     nothing is no tokens and no speaker. Both halves run as one batch.
@@ -107,8 +134,8 @@ def flow(
 
     def field(x: Float[Array, "B M F"], t: Float[Array, ""]) -> Float[Array, "B M F"]:
         point, times = jnp.tile(x, (copies, 1, 1)), jnp.full(copies * batch, t)
-        v = fm.apply(variables, point, times, cond, known, known_mask, speakers, keep, masks, method=FlowModel.velocity)
-        return (1 + guidance) * v[:batch] - guidance * v[batch:] if guidance else v
+        given = (point, times, cond, known, known_mask, speakers, keep, masks, (chunk, (chunk,)))
+        return _guided(fm.apply(variables, *given, method=FlowModel.velocity), guidance)
 
     noise = streams.draw("flow_noise", (frames, system.mel.n_mels))
     made = denormalize(ode.euler(field, noise, ode.cosine_times(steps)), system.mel)
@@ -117,6 +144,74 @@ def flow(
     floor = jnp.log(system.mel.floor)
     valid = jnp.repeat(mask, system.frames_per_token, axis=1)[..., None]
     return jnp.where(valid, jnp.maximum(made, floor), floor)
+
+
+def _guided(velocity: Float[Array, "B2 M F"], guidance: float) -> Float[Array, "B M F"]:
+    """Classifier-free guidance of a batch with and then, if there is any guidance, without the condition."""
+    if not guidance:
+        return velocity
+    with_, without = jnp.split(velocity, 2)
+    return (1 + guidance) * with_ - guidance * without
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
+def no_chunk(system: System, steps: int, guidance: float, tokens: int) -> Cache:
+    """What `flow_chunk` begins with: room for so many tokens, at every step of the solver."""
+    empty = system.fm.apply({}, 2 if guidance else 1, tokens, method=FlowModel.empty)
+    return jax.tree.map(lambda x: jnp.zeros((steps, *x.shape), x.dtype), empty)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2), donate_argnums=4)
+def flow_chunk(
+    system: System,
+    steps: int,
+    guidance: float,
+    params: Params,
+    cache: Cache,
+    ids: Int[Array, " W"],
+    start: Int[Array, ""],
+    token_len: Int[Array, ""],
+    speaker: Float[Array, " E"],
+    streams: Streams,
+    prompt: tuple[Float[Array, "C F"], Int[Array, ""]],
+) -> tuple[Float[Array, "C F"], Cache]:
+    """The next chunk of the log-mel of one sentence, which sees its tokens, all chunks before it, and no later ones
+    but for the `look_ahead` of the condition.
+
+    Args:
+      cache: of `no_chunk`, or from the chunk before.
+      ids: tokens from `start - look_ahead` on, `look_ahead` more than the chunk has on each side.
+      start: number of the chunk's first token.
+      token_len: tokens that there are.
+      prompt: log-mel of the chunk as far as it was heard, and how many tokens of the sentence were.
+    """
+    variables, fm, per = {"params": params["fm"]}, system.fm, system.frames_per_token
+    ahead, copies = fm.config.look_ahead, 2 if guidance else 1
+    size, room = ids.shape[0] - 2 * ahead, cache.key.shape[3] * fm.config.patch // per
+    place = start - ahead + jnp.arange(ids.shape[0])
+    there = ((place >= 0) & (place < token_len))[None]
+    q = _codebook(system, params)[ids][None] * there[..., None]
+    each = per // fm.config.patch  # positions of a token
+    cond = fm.apply(variables, q, there, method=FlowModel.condition)[:, ahead * each : (ahead + size) * each]
+    seen = (jnp.arange(room) < jnp.minimum(start + size, token_len))[None]
+    mask, known_mask = there[:, ahead : ahead + size], (start * per + jnp.arange(size * per) < prompt[1] * per)[None]
+    copy = lambda x: jnp.tile(x, (copies,) + (1,) * (x.ndim - 1))  # noqa: E731
+    fixed = (*map(copy, (cond, normalize(prompt[0], system.mel)[None], known_mask, speaker[None])),)
+    keep, ends = jnp.arange(copies) < 1, (copy(mask), copy(seen))
+
+    def field(x: Float[Array, "1 C F"], t: Float[Array, ""], kept: Cache) -> tuple[Float[Array, "1 C F"], Cache]:
+        given = (copy(x), jnp.full(copies, t), *fixed, keep, *ends, kept, start)
+        velocity, kept = fm.apply(variables, *given, method=FlowModel.next_chunk)
+        return _guided(velocity, guidance), kept
+
+    noise = streams.draw("flow_noise", (room * per, system.mel.n_mels))
+    noise = jax.lax.dynamic_slice_in_dim(noise, start * per, size * per, axis=1)
+    made, cache = ode.euler_with(field, noise, ode.cosine_times(steps), cache)
+    made, floor = (
+        jnp.where(known_mask[..., None], prompt[0][None], denormalize(made, system.mel)),
+        jnp.log(system.mel.floor),
+    )
+    return jnp.where(jnp.repeat(mask, per, axis=1)[..., None], jnp.maximum(made, floor), floor)[0], cache
 
 
 def _read(

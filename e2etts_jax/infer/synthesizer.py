@@ -11,7 +11,7 @@ import json
 import logging
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from ml_collections import ConfigDict
 from e2etts_jax import checkpoint
 from e2etts_jax.data.datasets.asterisk_en import prompts
 from e2etts_jax.data.text import Tokenizer, joined, make_both, read, rm_limit
-from e2etts_jax.infer import long_text, programs, vocoder
+from e2etts_jax.infer import long_text, programs, streaming, vocoder
 from e2etts_jax.infer.prompt import Lead, Prompt
 from e2etts_jax.models import generate
 from e2etts_jax.models.generate import Sampling
@@ -45,7 +45,12 @@ ONE_VOICE = ("asterisk_en", "numbers")  # data sets of the embedded recordings, 
 SAMPLING = ("temperature", "top_p", "top_k", "repetition", "min_ratio", "max_ratio")
 DECODING = (*SAMPLING, "candidates", "max_tokens", "ode_steps", "guidance")  # fields of config.infer
 
-OLDER = (("infer", "vocoder", "auto"), ("infer", "speaker_model", "voicefilter"), ("data", "max_rm_text", 0))  # lacked
+OLDER = (  # what configs lacked
+    ("infer", "vocoder", "auto"),
+    ("infer", "speaker_model", "voicefilter"),
+    ("infer", "chunk", 24),
+    ("data", "max_rm_text", 0),
+)
 VOICE = "voice.npy"  # in a workdir: the speaker vector of a training clip, where the data has many voices
 
 Wavs = list[Float[np.ndarray, " W"]]
@@ -158,6 +163,35 @@ class Synthesizer:
             for parts in cut
         ]
 
+    def stream(
+        self, text: str, seed: int = 0, language: str = "", prompt: Prompt | None = None
+    ) -> Iterator[Float[np.ndarray, " W"]]:
+        """Speaks a text of any length, in parts that can be heard as they come: `infer.chunk` tokens each.
+
+        The tokens are those of `synthesize`. With several `infer.candidates` a sentence's tokens are all drawn before
+        its first sound; a vocoder that must hear the whole mel (Griffin-Lim) gives a sentence at once.
+
+        Raises:
+          ValueError: as `synthesize`, before anything is said.
+        """
+        language, before = language or self.language, prompt.text if prompt else ""
+        if not any(self.config.infer.chunk in s.plan.get("fm_chunks", ()) for s in self.config.stages.values()):
+            logger.warning(
+                "this run has not learnt chunks of %d tokens (plan.fm_chunks): it may sound worse than offline",
+                self.config.infer.chunk,
+            )
+        lead, pieces = self._lead(prompt) if prompt else None, self._pieces(text, language, before)
+        for piece, _ in pieces:
+            self._encode(piece, language, before)
+
+        def parts() -> Iterator[Float[np.ndarray, " W"]]:
+            for i, (piece, pause) in enumerate(pieces):
+                yield from self._stream_piece(piece, seed, i, language, lead)
+                if pause:
+                    yield np.zeros(int(pause * self.sample_rate), np.float32)
+
+        return parts()
+
     def reconstruct(self, wavs: GivenWavs, seed: int = 0) -> Wavs:
         """What the tokens of each recording sound like, as long as the recording."""
         decoded = self.decode_tokens(self.tokenize(wavs), seed)
@@ -194,10 +228,18 @@ class Synthesizer:
         return _in_batches(lengths, run)
 
     def generate_tokens(
-        self, texts: Sequence[str], seed: int = 0, languages: Sequence[str] = (), lead: Lead | None = None
+        self,
+        texts: Sequence[str],
+        seed: int = 0,
+        languages: Sequence[str] = (),
+        lead: Lead | None = None,
+        first_row: int = 0,
     ) -> Ids:
         """Token ids that the language model draws for each text: of `infer.candidates` draws the one that the reward
         model reads best. They follow those of `lead`. Errors as in `synthesize`.
+
+        Args:
+          first_row: seeds the first text, as if so many others were before it.
         """
         spoken, data, infer = languages or [""] * len(texts), self.config.data, self.config.infer
         before = lead.text if lead else ""
@@ -210,7 +252,8 @@ class Synthesizer:
             written = _stack([e.written for e in given], size, data[rm_limit(data)]) if given[0].written else None
             said = _said(lead, [len(e.ids) - e.to_say for e in given], size) if lead else None
             fixed = (self._system, sampling, infer.max_tokens, infer.candidates)
-            drawn = programs.speak(*fixed, self.params, *text, _streams(seed, rows, size), written, said)
+            streams = _streams(seed, [first_row + row for row in rows], size)
+            drawn = programs.speak(*fixed, self.params, *text, streams, written, said)
             ids, count = (np.asarray(a) for a in drawn)
             return [ids[i, : count[i]] for i in range(len(rows))]
 
@@ -256,6 +299,33 @@ class Synthesizer:
             logger.warning("%d of %d sentences have no tokens and become silence", empty, len(wavs))
         silence = np.zeros(int(SILENCE * self.sample_rate), np.float32)
         return [wav if len(wav) else silence.copy() for wav in wavs]
+
+    def _stream_piece(
+        self, text: str, seed: int, row: int, language: str, lead: Lead | None
+    ) -> Iterator[Float[np.ndarray, " W"]]:
+        """Speech of a text that fits, part after part; `row` is its place among those that `say` would batch."""
+        infer, system, per_token = self.config.infer, self._system, self._system.frames_per_token
+        streams, before = _streams(seed, [row], 1), len(lead.ids) if lead else 0
+        room = padded(before + infer.max_tokens)
+        if infer.candidates > 1:
+            (ids,) = self.generate_tokens([text], seed, [language], lead, first_row=row)
+            tokens: streaming.Tokens = lambda _: (ids, True)  # noqa: E731
+        else:
+            e = self._encode(text, language, lead.text if lead else "")
+            sampling = Sampling(**{name: infer[name] for name in SAMPLING})
+            given, said = _stack([e.ids], 1, self.config.data.max_text), None
+            if lead:
+                said = _said(lead, [len(e.ids) - e.to_say], 1)
+            tokens = streaming.drawn(system, self.params, sampling, infer.max_tokens, given, streams, said)
+        speaker = lead.speaker if lead else self._speaker
+        chunks = streaming.mels(system, self.params, infer, tokens, room, streams, speaker, lead)
+        size, hop, silent = infer.chunk * per_token, system.mel.hop, True
+        for part in streaming.sound(self._vocoder, chunks, before * per_token, size, hop):
+            silent = False
+            yield part
+        if silent:
+            logger.warning("%r has no tokens and becomes silence", text)
+            yield np.zeros(int(SILENCE * self.sample_rate), np.float32)
 
     def recognize_tokens(self, ids: GivenIds) -> list[str]:
         """What the reward model reads in token ids (greedy CTC)."""
@@ -489,7 +559,7 @@ def _decoding(infer: ConfigDict, pairs: Sequence[str]) -> None:
             infer[key] = type(infer[key])(value)
         except ValueError:
             raise ValueError(f"--infer={pair}: {key} wants a number such as {infer[key]}") from None
-    for key in ("candidates", "max_tokens", "ode_steps"):
+    for key in ("candidates", "max_tokens", "ode_steps", "chunk"):
         if infer[key] < 1:
             raise ValueError(f"infer.{key}={infer[key]}: at least 1 is needed")
 

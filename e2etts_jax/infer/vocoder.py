@@ -35,10 +35,16 @@ logger = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True)
 class Chosen:
-    """A vocoder: log-mels f32[B, M, F] of scale 'ln' to waveforms f32[B, M * hop] in [-1, 1]."""
+    """A vocoder.
+
+    Attributes:
+      run: log-mels f32[B, M, F] of scale 'ln' to waveforms f32[B, M * hop] in [-1, 1].
+      reach: frames on each side that a sample depends on; None = all.
+    """
 
     name: str
     run: Vocode
+    reach: int | None = None
 
 
 @functools.lru_cache(maxsize=4)
@@ -71,7 +77,7 @@ def choose(name: str, mel: MelConfig) -> Chosen:
         rows, frames, _ = given.shape
         return np.array(_generate(shape, generator, in_bucket(given, mel)))[:rows, : frames * shape.hop]
 
-    return Chosen(f"HiFi-GAN {name}", run)
+    return Chosen(f"HiFi-GAN {name}", run, shape.reach)
 
 
 def _why_not_universal(mel: MelConfig) -> str:

@@ -1,13 +1,13 @@
 """Autoregressive decoding of speech tokens as one compiled loop with a key-value cache."""
 
 import dataclasses
-from typing import Any
 
 import flax.struct
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
+from e2etts_jax.models.attention import Cache
 from e2etts_jax.models.llm import LLM
 
 REPETITION_WINDOW = 10
@@ -36,6 +36,29 @@ class Sampling:
     def __post_init__(self) -> None:
         if self.temperature < 0 or not 0 < self.top_p <= 1 or self.top_k < 0 or not 0 <= self.repetition <= 1:
             raise ValueError(f"temperature and top_k must be >= 0, top_p in (0, 1], repetition in [0, 1]: {self}")
+
+
+@flax.struct.dataclass
+class Drawing:
+    """Tokens being drawn, T at most.
+
+    Attributes:
+      step: the next token. ids, length, done: what there is, and which rows have ended.
+      hidden, cache, seen: of the decoder (`LLM.step`). recent: the last ids, -1 where there is none yet.
+      first: position of a row's first token. shortest, longest: bounds of its length.
+    """
+
+    step: Int[Array, ""]
+    ids: Int[Array, "B T"]
+    length: Int[Array, " B"]
+    done: Bool[Array, " B"]
+    hidden: Float[Array, "B D"]
+    cache: Cache
+    seen: Bool[Array, "B N"]
+    recent: Int[Array, "B R"]
+    first: Int[Array, " B"]
+    shortest: Int[Array, " B"]
+    longest: Int[Array, " B"]
 
 
 @flax.struct.dataclass
@@ -95,49 +118,83 @@ def generate(
     Returns:
       ids [B, max_tokens] (0 behind the end) and their count [B].
     """
-    variables = {"params": params}
-    batch, prefix, first, to_say = text.shape[0], text.shape[1] + 2, text_len + 2, text_len
-    said = None
+    drawing = begin(model, params, text, text_len, codebook, max_tokens, sampling, prompt)
+    drawing = go_on(model, params, codebook, keys, drawing, sampling, max_tokens)
+    return drawing.ids, drawing.length
+
+
+def begin(
+    model: LLM,
+    params: dict,
+    text: Int[Array, "B S"],
+    text_len: Int[Array, " B"],
+    codebook: Float[Array, "V Dq"],
+    max_tokens: int,
+    sampling: Sampling,
+    prompt: Prompt | None = None,
+) -> Drawing:
+    """Reads the texts, and what has been said of them; nothing is drawn yet. Arguments as for `generate`."""
+    batch, first, to_say, said = text.shape[0], text_len + 2, text_len, None
     if prompt is not None:
         said = codebook[prompt.ids], prompt.ids, prompt.length
-        prefix, first, to_say = prefix + prompt.ids.shape[1], first + prompt.length, text_len - prompt.text_len
-    table = model.apply(variables, codebook, method=LLM.table)
-    hidden, cache, seen = model.apply(variables, text, text_len, max_tokens, said, method=LLM.prefill)
+        first, to_say = first + prompt.length, text_len - prompt.text_len
+    hidden, cache, seen = model.apply({"params": params}, text, text_len, max_tokens, said, method=LLM.prefill)
     longest = jnp.minimum(jnp.ceil(sampling.max_ratio * to_say).astype(jnp.int32), max_tokens)
-    shortest = jnp.minimum(jnp.floor(sampling.min_ratio * to_say).astype(jnp.int32), longest)
-    eos = model.vocab
-
-    def cond(state: Any) -> Bool[Array, ""]:
-        return (state[0] < max_tokens) & ~jnp.all(state[-1])
-
-    def body(state: Any) -> Any:
-        step, hidden, cache, seen, ids, recent, length, done = state
-        logits = model.apply(variables, hidden[:, None], table, method=LLM.logits)[:, 0]
-        logits = logits.at[:, eos].add(jnp.where(step < shortest, NEVER, 0.0))
-        token = jax.vmap(lambda k, row, last: draw(jax.random.fold_in(k, step), row, last, sampling))(
-            keys, logits, recent
-        )
-        done = done | (token == eos) | (step >= longest)
-        token = jnp.where(done, 0, token)
-        length = jnp.where(done, length, step + 1)
-        ids = jax.lax.dynamic_update_slice_in_dim(ids, token[:, None], step, axis=1)
-        recent = jnp.concatenate([recent[:, 1:], token[:, None]], axis=1)
-        seen = jax.lax.dynamic_update_slice_in_dim(seen, ~done[:, None], prefix + step, axis=1)
-        hidden, cache = model.apply(
-            variables, codebook[token], token, first + step, seen, cache, prefix + step, method=LLM.step
-        )
-        return step + 1, hidden, cache, seen, ids, recent, length, done
-
-    zeros = jnp.zeros(batch, jnp.int32)
-    start = (
-        jnp.int32(0),
-        hidden,
-        cache,
-        seen,
-        jnp.zeros((batch, max_tokens), jnp.int32),
-        jnp.full((batch, REPETITION_WINDOW), -1, jnp.int32),
-        zeros,
-        zeros == 1,
+    return Drawing(
+        step=jnp.int32(0),
+        ids=jnp.zeros((batch, max_tokens), jnp.int32),
+        length=jnp.zeros(batch, jnp.int32),
+        done=jnp.zeros(batch, bool),
+        hidden=hidden,
+        cache=cache,
+        seen=seen,
+        recent=jnp.full((batch, REPETITION_WINDOW), -1, jnp.int32),
+        first=first,
+        shortest=jnp.minimum(jnp.floor(sampling.min_ratio * to_say).astype(jnp.int32), longest),
+        longest=longest,
     )
-    final = jax.lax.while_loop(cond, body, start)
-    return final[4], final[6]
+
+
+def go_on(
+    model: LLM,
+    params: dict,
+    codebook: Float[Array, "V Dq"],
+    keys: PRNGKeyArray,
+    drawing: Drawing,
+    sampling: Sampling,
+    until: Int[Array, ""] | int,
+) -> Drawing:
+    """Draws tokens until each row has `until` of them, T at most, or has ended."""
+    variables, eos = {"params": params}, model.vocab
+    prefix = drawing.seen.shape[1] - drawing.ids.shape[1]
+    table = model.apply(variables, codebook, method=LLM.table)
+    until = jnp.minimum(until, drawing.ids.shape[1])
+
+    def more(d: Drawing) -> Bool[Array, ""]:
+        return (d.step < until) & ~jnp.all(d.done)
+
+    def one(d: Drawing) -> Drawing:
+        logits = model.apply(variables, d.hidden[:, None], table, method=LLM.logits)[:, 0]
+        logits = logits.at[:, eos].add(jnp.where(d.step < d.shortest, NEVER, 0.0))
+        token = jax.vmap(lambda k, row, last: draw(jax.random.fold_in(k, d.step), row, last, sampling))(
+            keys, logits, d.recent
+        )
+        done = d.done | (token == eos) | (d.step >= d.longest)
+        token, slot = jnp.where(done, 0, token), prefix + d.step
+        seen = jax.lax.dynamic_update_slice_in_dim(d.seen, ~done[:, None], slot, axis=1)
+        hidden, cache = model.apply(
+            variables, codebook[token], token, d.first + d.step, seen, d.cache, slot, method=LLM.step
+        )
+        return dataclasses.replace(
+            d,
+            step=d.step + 1,
+            ids=jax.lax.dynamic_update_slice_in_dim(d.ids, token[:, None], d.step, axis=1),
+            length=jnp.where(done, d.length, d.step + 1),
+            done=done,
+            hidden=hidden,
+            cache=cache,
+            seen=seen,
+            recent=jnp.concatenate([d.recent[:, 1:], token[:, None]], axis=1),
+        )
+
+    return jax.lax.while_loop(more, one, drawing)

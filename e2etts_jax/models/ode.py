@@ -1,6 +1,7 @@
 """Fixed-step ODE integration, forward in time from noise (t=0) to data (t=1)."""
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -24,11 +25,28 @@ def euler(field: Field, start: Float[Array, "..."], times: np.ndarray, *, remat:
     and memory stays that of one step however many are unrolled.
     """
 
+    return euler_with(lambda x, t, _: (field(x, t), None), start, times, None, remat=remat)[0]
+
+
+def euler_with(
+    field: Callable[[Any, Any, Any], tuple[Any, Any]],
+    start: Float[Array, "..."],
+    times: np.ndarray,
+    memory: Any,
+    *,
+    remat: bool = False,
+) -> tuple[Float[Array, "..."], Any]:
+    """`euler` of a field with a memory for each step, `(x, t, memory[i]) -> (dx/dt, new memory[i])`.
+
+    Returns:
+      the end, and the new memory (leading axis: steps).
+    """
+
     def step(x, span):
-        t, dt = span
-        return x + dt * field(x, t), None
+        t, dt, kept = span
+        slope, kept = field(x, t, kept)
+        return x + dt * slope, kept
 
     body = jax.checkpoint(step) if remat else step
-    return jax.lax.scan(body, start, (jnp.asarray(times[:-1], jnp.float32), jnp.asarray(np.diff(times), jnp.float32)))[
-        0
-    ]
+    spans = jnp.asarray(times[:-1], jnp.float32), jnp.asarray(np.diff(times), jnp.float32), memory
+    return jax.lax.scan(body, start, spans)

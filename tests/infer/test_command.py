@@ -29,6 +29,14 @@ def test_a_file_of_sentences_is_spoken(repo_root: Path, workdir: Path, tmp_path:
     assert len(list(tmp_path.glob("*.wav"))) == 2
 
 
+def test_a_sentence_is_written_as_it_is_made(repo_root: Path, workdir: Path, tmp_path: Path) -> None:
+    done = run(repo_root, f"--workdir={workdir}", "--text=it", f"--out={tmp_path}/x.wav", "--stream")
+    assert done.returncode == 0, done.stderr
+    made, (first, last) = sf.info(tmp_path / "x.wav"), done.stdout.splitlines()
+    assert made.frames > 0 and first == f"{tmp_path}/x.wav  {made.frames / 22050:.2f} s  it"
+    assert last.startswith("first sound after ") and "real-time factor" in last
+
+
 def test_a_mistake_is_one_line(repo_root: Path, workdir: Path, tmp_path: Path) -> None:
     done = run(repo_root, f"--workdir={workdir}", "--text=caf\u00e9", f"--out={tmp_path}/x.wav", "--stage=joint")
     assert done.returncode == 1 and not done.stdout

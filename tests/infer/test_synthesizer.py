@@ -176,7 +176,8 @@ def test_two_lines_of_python_speak(synthesizer: Synthesizer, monkeypatch: pytest
     voice = e2etts_jax.load("runs/joint")
     samples, rate = voice.synthesize("abc", seed=4)
     np.testing.assert_array_equal(samples, synthesizer.synthesize(["abc"], 4)[0])
-    assert rate == 22_050
+    assert rate == voice.sample_rate == 22_050
+    assert len(np.concatenate(list(voice.stream("abc", seed=4)))) == len(samples)
     with pytest.raises(FileNotFoundError, match="no audio file"):
         voice.synthesize("abc", prompt=tmp_path / "none.wav")
     with pytest.raises(ValueError, match="the prompt lasts 0.00 s"):
