@@ -8,6 +8,7 @@ from jaxtyping import Float
 
 from e2etts_jax.infer.prompt import Prompt
 from e2etts_jax.infer.synthesizer import Synthesizer
+from e2etts_jax.infer.voice import packaged
 
 Audio = tuple[Float[np.ndarray, " W"], int]
 Recording = str | Path | Audio | None
@@ -75,15 +76,16 @@ def _heard(prompt: Recording, text: str) -> Prompt | None:
     return None
 
 
-def load(workdir: str | Path, stage: str | None = None, infer: Sequence[str] = ()) -> Voice:
+def load(workdir: str | Path | None = None, stage: str | None = None, infer: Sequence[str] = ()) -> Voice:
     """The models of a training run.
 
     Args:
-      workdir: of `python -m e2etts_jax.main`.
+      workdir: of `python -m e2etts_jax.main`, or a file of `python -m e2etts_jax.export_voice`; by default the voice
+        that comes with the package.
       stage: by default the last one that has a checkpoint.
       infer: `key=value` of `config.infer`, in place of the run's own decoding.
 
     Raises:
       FileNotFoundError, ValueError: as `Synthesizer.load`.
     """
-    return Voice(Synthesizer.load(workdir, stage, infer=infer))
+    return Voice(Synthesizer.load(workdir or packaged(), stage, infer=infer))

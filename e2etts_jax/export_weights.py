@@ -24,7 +24,7 @@ def main(argv: list[str]) -> int:
             raise ValueError("say which folder to write: --out=exported")
         print(
             export_weights(
-                run_flags.WORKDIR.value, trained_flags.STAGE.value, Path(cli.OUT.value).expanduser(), DTYPE.value
+                run_flags.workdir(), trained_flags.STAGE.value, Path(cli.OUT.value).expanduser(), DTYPE.value
             )
         )
 
@@ -32,4 +32,5 @@ def main(argv: list[str]) -> int:
 
 
 if __name__ == "__main__":
+    flags.mark_flag_as_required(run_flags.WORKDIR)
     app.run(main, flags_parser=cli.parse_flags)

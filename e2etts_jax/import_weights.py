@@ -20,10 +20,11 @@ def run(argv: list[str]) -> int:
     def command() -> None:
         from e2etts_jax.weights import import_weights
 
-        print("\n".join(import_weights(main.CONFIG.value, run_flags.WORKDIR.value, QWEN3.value, ENCODER.value)))
+        print("\n".join(import_weights(main.CONFIG.value, run_flags.workdir(), QWEN3.value, ENCODER.value)))
 
     return cli.guarded(command)
 
 
 if __name__ == "__main__":
+    flags.mark_flag_as_required(run_flags.WORKDIR)
     app.run(run, flags_parser=main.parse_flags)

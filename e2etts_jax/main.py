@@ -34,7 +34,7 @@ def command() -> None:
     from e2etts_jax import train  # after the flags are parsed: a wrong flag must not wait for the imports
 
     with processes.together():
-        train.run(CONFIG.value, run_flags.WORKDIR.value, PROFILE.value)
+        train.run(CONFIG.value, run_flags.workdir(), PROFILE.value)
 
 
 def main(argv: list[str]) -> int:
@@ -49,4 +49,5 @@ def main(argv: list[str]) -> int:
 
 
 if __name__ == "__main__":
+    flags.mark_flag_as_required(run_flags.WORKDIR)
     app.run(main, flags_parser=parse_flags)

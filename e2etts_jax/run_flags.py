@@ -1,5 +1,17 @@
-"""Flags of the commands that work on a run; defined once, so that one process may import them all."""
+"""Flags of the commands that work on a run; defined once, so that one process may import them all.
+
+A command that can't do without marks it as required.
+"""
 
 from absl import flags
 
-WORKDIR = flags.DEFINE_string("workdir", None, "folder of the run: config, checkpoints, metrics, report", required=True)
+WORKDIR = flags.DEFINE_string(
+    "workdir",
+    None,
+    "folder of the run: config, checkpoints, metrics, report; synthesize takes a voice in a file, too, and has one",
+)
+
+
+def workdir() -> str:
+    """The folder, for commands that have marked the flag as required."""
+    return WORKDIR.value or ""

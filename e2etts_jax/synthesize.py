@@ -1,5 +1,6 @@
-"""Speaks text with a trained run:
+"""Speaks text with a trained run, or with the voice that comes along:
 
+python -m e2etts_jax.synthesize --text="five two three" --out=x.wav
 python -m e2etts_jax.synthesize --workdir=runs/joint --text="five two three" --out=x.wav
 python -m e2etts_jax.synthesize --workdir=runs/joint --text_file=sentences.txt --out=x.wav   # x_000.wav, x_001.wav, ...
 python -m e2etts_jax.synthesize --workdir=runs/voices --text="..." --prompt_audio=her.wav --prompt_text="what she says"
@@ -49,8 +50,9 @@ def sentences(text: str | None, text_file: str | None, out: Path) -> list[tuple[
     return [(out.with_stem(f"{out.stem}_{i:03}"), line) for i, line in enumerate(lines)]
 
 
-def speak(workdir: str, stage: str | None, seed: int, wanted: list[tuple[Path, str]]) -> None:
+def speak(workdir: str | None, stage: str | None, seed: int, wanted: list[tuple[Path, str]]) -> None:
     """Writes every sentence to its file and says how long it took."""
+    from e2etts_jax.infer import voice
     from e2etts_jax.infer.prompt import Prompt
     from e2etts_jax.infer.synthesizer import Synthesizer
 
@@ -58,7 +60,7 @@ def speak(workdir: str, stage: str | None, seed: int, wanted: list[tuple[Path, s
     if (heard is None) != (words is None):
         raise ValueError("a prompt is a recording and its words: give both --prompt_audio and --prompt_text")
     prompt = Prompt.read(heard, words or "") if heard is not None else None
-    synthesizer = Synthesizer.load(workdir, stage, infer=trained_flags.INFER.value)
+    synthesizer = Synthesizer.load(workdir or voice.packaged(), stage, infer=trained_flags.INFER.value)
     synthesizer.language = LANGUAGE.value or synthesizer.language
     if STREAM.value:
         for path, text in wanted:

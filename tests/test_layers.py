@@ -28,7 +28,18 @@ LAYERS: list[set[str]] = [
     {"augment", "system", "forward", "losses", "state", "checkpoint", "infer"},
     {"step", "flops"},
     {"rows", "profile", "progress", "samples", "workdir", "weights", "train", "evaluate"},
-    {"api", "main", "aot", "prepare", "synthesize", "stream", "import_vocoder", "import_weights", "export_weights"},
+    {
+        "api",
+        "main",
+        "aot",
+        "prepare",
+        "synthesize",
+        "stream",
+        "import_vocoder",
+        "import_weights",
+        "export_weights",
+        "export_voice",
+    },
 ]
 
 # Beyond the order of the rows: (importer, what it may not reach even through other modules of the package).

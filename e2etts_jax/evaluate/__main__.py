@@ -15,7 +15,7 @@ def main(argv: list[str]) -> int:
 
     return cli.guarded(
         lambda: command.run(
-            run_flags.WORKDIR.value,
+            run_flags.workdir(),
             stage=trained_flags.STAGE.value,
             stages=STAGES.value,
             num=NUM.value,
@@ -28,4 +28,5 @@ def main(argv: list[str]) -> int:
 
 
 if __name__ == "__main__":
+    flags.mark_flag_as_required(run_flags.WORKDIR)
     app.run(main, flags_parser=cli.parse_flags)

@@ -27,7 +27,7 @@ from ml_collections import ConfigDict
 from e2etts_jax import checkpoint
 from e2etts_jax.data.datasets.asterisk_en import prompts
 from e2etts_jax.data.text import Tokenizer, joined, make_both, read, rm_limit
-from e2etts_jax.infer import long_text, programs, streaming, vocoder
+from e2etts_jax.infer import long_text, programs, streaming, vocoder, voice
 from e2etts_jax.infer.prompt import Lead, Prompt
 from e2etts_jax.models import generate
 from e2etts_jax.models.generate import Sampling
@@ -77,12 +77,21 @@ class Synthesizer:
     """
 
     def __init__(
-        self, config: Any, params: Params, *, stage: str = "", speaker: Float[np.ndarray, " E"] | None = None
+        self,
+        config: Any,
+        params: Params,
+        *,
+        stage: str = "",
+        speaker: Float[np.ndarray, " E"] | None = None,
+        chosen: vocoder.Chosen | None = None,
+        words: frozenset[str] = frozenset(),
     ) -> None:
         """Args:
           config: ConfigDict or nested mapping, as configs/ make it or config.json holds it.
           params: parameters of the four groups, not boxed.
           speaker: x-vector of the voice; by default the data set's own, zeros if it has more than one.
+          chosen: the vocoder; by default that of `config.infer.vocoder`.
+          words: all that the models have learnt to say, so that others are warned of; empty = any.
 
         Raises:
           ValueError: a speaker vector of another size than the FM's, or models that need more than tokens.
@@ -94,11 +103,12 @@ class Synthesizer:
         self.language = self.config.data.get("language", "en")
         if stage in self.config.stages and self.config.stages[stage].plan.tokens_to_fm == "llm_hidden":
             raise ValueError(f"stage {stage!r} trained its FM on llm_hidden; only an FM that reads tokens can be used")
-        self._speaker = np.asarray(_voice(self.config) if speaker is None else speaker, np.float32)
+        self.speaker = np.asarray(_voice(self.config) if speaker is None else speaker, np.float32)
         wanted = (self._system.fm.config.speaker,)
-        self._vocoder = vocoder.choose(self.config.infer.vocoder, self._system.mel)
-        if self._speaker.shape != wanted:
-            raise ValueError(f"the speaker vector has shape {self._speaker.shape}, model.fm.speaker wants {wanted}")
+        self._vocoder = chosen or vocoder.choose(self.config.infer.vocoder, self._system.mel)
+        self._words = words
+        if self.speaker.shape != wanted:
+            raise ValueError(f"the speaker vector has shape {self.speaker.shape}, model.fm.speaker wants {wanted}")
 
     @classmethod
     def load(
@@ -108,10 +118,10 @@ class Synthesizer:
         speaker: Float[np.ndarray, " E"] | None = None,
         infer: Sequence[str] = (),
     ) -> "Synthesizer":
-        """Reads the newest good checkpoint of a run.
+        """Reads the newest good checkpoint of a run, or a voice in a file.
 
         Args:
-          workdir: of `e2etts_jax.main`.
+          workdir: of `e2etts_jax.main`, or a file of `e2etts_jax.export_voice`.
           stage: by default the last stage of `config.run` that has a usable checkpoint.
           speaker: see the constructor; by default the voice that the training kept in the workdir, if it did.
           infer: `key=value` for `config.infer`, in place of what the run was configured with.
@@ -121,6 +131,8 @@ class Synthesizer:
           ValueError: no such stage, `infer` key or value, or a checkpoint of other models than config.json describes.
         """
         folder = epath.Path(workdir).expanduser()
+        if folder.suffix == ".zip":
+            return cls._of_file(folder, stage, speaker, infer)
         if not (folder / "config.json").is_file():
             missing = "config.json in workdir" if folder.is_dir() else "workdir"
             raise FileNotFoundError(f"no {missing} {folder}: give the --workdir of a training run")
@@ -131,6 +143,25 @@ class Synthesizer:
             speaker = np.load(io.BytesIO((folder / VOICE).read_bytes()))
         name, params = checkpoint.load_last(folder, config.run, GROUPS, nn.unbox(system.abstract()), stage)
         return cls(config, params, stage=name, speaker=speaker)
+
+    @classmethod
+    def _of_file(
+        cls, path: Any, stage: str | None, speaker: Float[np.ndarray, " E"] | None, infer: Sequence[str]
+    ) -> "Synthesizer":
+        held = voice.load(path)
+        if stage not in (None, held.stage):
+            raise ValueError(f"{path} holds stage {held.stage!r} alone, not {stage!r}")
+        config, chosen = _config(held.config), None
+        _decoding(config.infer, infer)
+        system = System.from_config(config, *make_both(config.text).sizes)
+        shapes = nn.unbox(system.abstract())
+        if jax.tree.map(np.shape, held.params) != jax.tree.map(np.shape, shapes):
+            raise ValueError(f"{path} holds other models than its config describes")
+        if config.infer.vocoder == voice.INCLUDED:
+            chosen = vocoder.hifi_gan(voice.INCLUDED, *held.vocoder, system.mel)
+        speaker = held.speaker if speaker is None else speaker
+        params = jax.device_put(held.params)
+        return cls(config, params, stage=held.stage, speaker=speaker, chosen=chosen, words=held.words)
 
     # --- whole ways --------------------------------------------------------------------------------------------------
 
@@ -244,6 +275,7 @@ class Synthesizer:
         spoken, data, infer = languages or [""] * len(texts), self.config.data, self.config.infer
         before = lead.text if lead else ""
         encoded = [self._encode(text, language, before) for text, language in zip(texts, spoken, strict=True)]
+        self._warn_of_words(texts)
         sampling = Sampling(**{name: infer[name] for name in SAMPLING})
 
         def run(rows: list[int], size: int, length: int) -> Ids:
@@ -275,7 +307,7 @@ class Synthesizer:
         self._check_ids(ids)
         infer, system = self.config.infer, self._system
         before = lead.ids if lead else np.zeros(0, np.int32)
-        speaker = lead.speaker if lead else self._speaker
+        speaker = lead.speaker if lead else self.speaker
         whole = [np.concatenate([before, np.asarray(row, np.int32)]) for row in ids]
 
         def run(rows: list[int], size: int, length: int) -> Wavs:
@@ -312,12 +344,13 @@ class Synthesizer:
             tokens: streaming.Tokens = lambda _: (ids, True)  # noqa: E731
         else:
             e = self._encode(text, language, lead.text if lead else "")
+            self._warn_of_words([text])
             sampling = Sampling(**{name: infer[name] for name in SAMPLING})
             given, said = _stack([e.ids], 1, self.config.data.max_text), None
             if lead:
                 said = _said(lead, [len(e.ids) - e.to_say], 1)
             tokens = streaming.drawn(system, self.params, sampling, infer.max_tokens, given, streams, said)
-        speaker = lead.speaker if lead else self._speaker
+        speaker = lead.speaker if lead else self.speaker
         chunks = streaming.mels(system, self.params, infer, tokens, room, streams, speaker, lead)
         size, hop, silent = infer.chunk * per_token, system.mel.hop, True
         for part in streaming.sound(self._vocoder, chunks, before * per_token, size, hop):
@@ -349,6 +382,20 @@ class Synthesizer:
             return bool(self._encode(text, language))
         except ValueError:
             return False
+
+    def words_of(self, text: str) -> list[str]:
+        """The words of a text as the models get them."""
+        return self._texts.llm.prepare(text, self.language).split()
+
+    def _warn_of_words(self, texts: Sequence[str]) -> None:
+        other = [word for text in texts for word in self.words_of(text) if word not in self._words]
+        if self._words and other:
+            logger.warning(
+                "this voice knows %d words, such as %s, and can't say others as they are written: %s",
+                len(self._words),
+                ", ".join(sorted(self._words, key=len)[-3:]),
+                ", ".join(dict.fromkeys(other)),
+            )
 
     def _pieces(self, text: str, language: str, before: str) -> list[tuple[str, float]]:
         """The parts of a text that can be said at once, with the pauses behind them."""

@@ -66,7 +66,11 @@ def choose(name: str, mel: MelConfig) -> Chosen:
         if why:
             logger.warning("Griffin-Lim makes the sound, which needs no weights and sounds like it: %s", why)
         return choose("griffin_lim" if why else "universal", mel)
-    shape, own, params = _published(name) if name in PUBLISHED else load(name)
+    return hifi_gan(name, *read(name), mel)
+
+
+def hifi_gan(name: str, shape: VocoderConfig, own: MelConfig, params: Any, mel: MelConfig) -> Chosen:
+    """A generator as the vocoder of `mel`. Raises ValueError where its `own` mel is another."""
     other = _differences(own, mel)
     if other:
         raise ValueError(f"vocoder {name} reads another mel than the FM makes: {other}")
@@ -98,6 +102,11 @@ def _differences(own: MelConfig, mel: MelConfig) -> str:
 def _generate(shape: VocoderConfig, params: Any, log_mel: Float[Array, "B M F"]) -> Float[Array, "B W"]:
     run = lambda mel: Vocoder(shape).apply({"params": params}, mel[None])[0]  # noqa: E731
     return jax.lax.map(run, log_mel, batch_size=min(ROWS, len(log_mel)))
+
+
+def read(name: str | Path) -> tuple[VocoderConfig, MelConfig, Any]:
+    """Shape, mel and parameters of a generator: one of `PUBLISHED`, or a file. Errors as `choose`."""
+    return _published(str(name)) if name in PUBLISHED else load(name)
 
 
 # --- files ------------------------------------------------------------------------------------------------------------

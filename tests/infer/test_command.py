@@ -47,7 +47,6 @@ def test_a_mistake_is_one_line(repo_root: Path, workdir: Path, tmp_path: Path) -
 
 WRONG = {
     "flag": (["--txt=five"], "Unknown command line flag 'txt'"),
-    "no workdir": ([], "--workdir must have a value"),
     "words": (["--workdir=x", "five"], "unexpected argument 'five'; options start with --, and text goes in quotes"),
 }
 
@@ -61,6 +60,11 @@ def test_wrong_flags_are_one_line(repo_root: Path, command: str, wrong: str) -> 
     )
     assert done.returncode == 1 and not done.stdout
     assert done.stderr.startswith("error: ") and message in done.stderr and done.stderr.count("\n") == 1
+
+
+def test_a_report_needs_a_run(repo_root: Path) -> None:
+    done = subprocess.run([sys.executable, "-m", "e2etts_jax.evaluate"], cwd=repo_root, capture_output=True, text=True)
+    assert done.returncode == 1 and "--workdir must have a value" in done.stderr
 
 
 def test_one_sentence_goes_to_the_file_itself(tmp_path: Path) -> None:

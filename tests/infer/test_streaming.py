@@ -46,7 +46,7 @@ def offline(s: Synthesizer, lead: Lead | None = None) -> np.ndarray:
         mel = np.zeros((1, whole.shape[1] * per, s._system.mel.n_mels), np.float32)
         mel[0, : len(lead.log_mel)] = lead.log_mel
         heard = mel, np.full(1, len(before), np.int32)
-    given = (jnp.asarray(whole), jnp.array([whole.shape[1]]), lead.speaker if lead else s._speaker)
+    given = (jnp.asarray(whole), jnp.array([whole.shape[1]]), lead.speaker if lead else s.speaker)
     streams = Streams(jax.random.key(0), jnp.zeros(1, jnp.int32))
     mel = programs.flow(s._system, infer.ode_steps, infer.guidance, s.params, *given, streams, heard, chunk=CHUNK)
     return s._vocoder.run(mel)[0][len(before) * s._system.samples_per_token :]
