@@ -61,6 +61,7 @@ def speak(workdir: str | None, stage: str | None, seed: int, wanted: list[tuple[
         raise ValueError("a prompt is a recording and its words: give both --prompt_audio and --prompt_text")
     prompt = Prompt.read(heard, words or "") if heard is not None else None
     synthesizer = Synthesizer.load(workdir or voice.packaged(), stage, infer=trained_flags.INFER.value)
+    synthesizer.progress = len(wanted) > 1
     synthesizer.language = LANGUAGE.value or synthesizer.language
     if STREAM.value:
         for path, text in wanted:

@@ -23,6 +23,7 @@ from etils import epath
 from flax import linen as nn
 from jaxtyping import Array, Float, Int
 from ml_collections import ConfigDict
+from tqdm import tqdm
 
 from e2etts_jax import checkpoint
 from e2etts_jax.data.datasets.asterisk_en import prompts
@@ -74,6 +75,7 @@ class Synthesizer:
       stage: name of the stage that the parameters come from ('' if they were given).
       sample_rate: Hz of every waveform, given and returned (f32[W] in [-1, 1]).
       language: of the texts to say, for their reading and their tag; at first the run's `data.language`.
+      progress: show bars while many sentences are made.
     """
 
     def __init__(
@@ -100,7 +102,7 @@ class Synthesizer:
         self._texts = make_both(self.config.text)
         self._system = System.from_config(self.config, *self._texts.sizes)
         self.params, self.stage, self.sample_rate = params, stage, int(self.config.audio.sample_rate)
-        self.language = self.config.data.get("language", "en")
+        self.language, self.progress = self.config.data.get("language", "en"), False
         if stage in self.config.stages and self.config.stages[stage].plan.tokens_to_fm == "llm_hidden":
             raise ValueError(f"stage {stage!r} trained its FM on llm_hidden; only an FM that reads tokens can be used")
         self.speaker = np.asarray(_voice(self.config) if speaker is None else speaker, np.float32)
@@ -289,7 +291,8 @@ class Synthesizer:
             ids, count = (np.asarray(a) for a in drawn)
             return [ids[i, : count[i]] for i in range(len(rows))]
 
-        made = _in_batches([len(e.ids) for e in encoded], run, pad=lambda _: data.max_text)
+        bar = "tokens" if self.progress else ""
+        made = _in_batches([len(e.ids) for e in encoded], run, pad=lambda _: data.max_text, bar=bar)
         most = [min(math.ceil(infer.max_ratio * e.to_say), infer.max_tokens) for e in encoded]
         cut = [text for text, ids, limit in zip(texts, made, most, strict=True) if len(ids) >= limit]
         if cut:
@@ -325,7 +328,7 @@ class Synthesizer:
             wavs = self._vocode(made[: len(rows)])
             return [wav[start : len(whole[row]) * per_token] for wav, row in zip(wavs, rows, strict=True)]
 
-        wavs = _in_batches([len(row) for row in whole], run)
+        wavs = _in_batches([len(row) for row in whole], run, bar="sound" if self.progress else "")
         empty = sum(not len(wav) for wav in wavs)
         if empty:
             logger.warning("%d of %d sentences have no tokens and become silence", empty, len(wavs))
@@ -524,17 +527,23 @@ def _in_batches(
     run: Callable[[list[int], int, int], list],
     *,
     pad: Callable[[int], int] = padded,
+    bar: str = "",
 ) -> list:
-    """Results of `run(rows, batch size, padded length)` on rows of one padded length, in the order of `lengths`."""
+    """Results of `run(rows, batch size, padded length)` on rows of one padded length, in the order of `lengths`.
+
+    With `bar`, a terminal shows how many are done.
+    """
     size = 1 if len(lengths) == 1 else BATCH
     results: list[Any] = [None] * len(lengths)
     order = sorted(range(len(lengths)), key=lambda row: lengths[row])
-    for length in sorted({pad(n) for n in lengths}):
-        group = [row for row in order if pad(lengths[row]) == length]
-        for at in range(0, len(group), size):
-            rows = group[at : at + size]
-            for row, result in zip(rows, run(rows, size, length), strict=True):
-                results[row] = result
+    with tqdm(total=len(lengths), desc=bar, leave=False, disable=None if bar else True) as done:
+        for length in sorted({pad(n) for n in lengths}):
+            group = [row for row in order if pad(lengths[row]) == length]
+            for at in range(0, len(group), size):
+                rows = group[at : at + size]
+                for row, result in zip(rows, run(rows, size, length), strict=True):
+                    results[row] = result
+                done.update(len(rows))
     return results
 
 
