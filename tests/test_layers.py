@@ -30,6 +30,7 @@ LAYERS: list[set[str]] = [
     {"rows", "profile", "progress", "samples", "workdir", "weights", "train", "evaluate"},
     {
         "api",
+        "demo",
         "main",
         "aot",
         "prepare",

@@ -11,6 +11,16 @@ import soundfile
 
 WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 260, 130, 44, 22, 20  # of one curve, in SVG units
 MEL_RANGE = 9.0  # nepers below the loudest bin of the recording
+WIDE, MEL, STRIP, AXIS = (
+    1000,
+    150,
+    34,
+    22,
+)  # of a mel over its tokens, in SVG units: width, and heights from the top down
+UPRIGHT, TURNED = 32.0, 9.5  # least width of a token that its id can be written in, across and upwards
+TICKS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 60)  # seconds between the marks of the axis
+MARKS = 12  # at most
+GOLDEN = 137.508  # degrees: neighbouring ids get colours far apart
 
 
 def wav_uri(wav: np.ndarray, rate: int) -> str:
@@ -49,4 +59,36 @@ def curve_svg(title: str, steps: Sequence[int], values: Sequence[float]) -> str:
         f'<text x="{LEFT}" y="{HEIGHT - 7}">0</text>'
         f'<text x="{WIDTH - 8}" y="{HEIGHT - 7}" text-anchor="end">step {max(steps)}</text>'
         f'<polyline points="{points}" class="line"/></svg>'
+    )
+
+
+def tokens_svg(mel: np.ndarray, ids: Sequence[int] | np.ndarray, seconds: float) -> str:
+    """A log-mel [M, F] with its tokens [T] below it on the same time axis, which ends at `seconds`.
+
+    An id always has the same colour. It is written in its token where there is room, about 100 of them; the pointer
+    finds it in every one.
+    """
+    height, top = MEL + STRIP + AXIS, MEL + 3
+    wide = WIDE / max(1, len(ids))
+    cells = []
+    for i, token in enumerate(map(int, ids)):
+        x, middle = i * wide, top + STRIP / 2
+        turn = "" if wide >= UPRIGHT else f' transform="rotate(-90 {x + wide / 2:.1f} {middle:.1f})"'
+        label = f'<text x="{x + wide / 2:.1f}" y="{middle + 3.5:.1f}"{turn}>{token}</text>' if wide >= TURNED else ""
+        cells.append(
+            f"<g><title>token {i + 1} of {len(ids)}, at {i * seconds / len(ids):.2f} s: {token}</title>"
+            f'<rect x="{x:.2f}" y="{top}" width="{wide:.2f}" height="{STRIP}"'
+            f' fill="hsl({token * GOLDEN % 360:.0f} 60% 78%)"/>{label}</g>'
+        )
+    step = next((tick for tick in TICKS if seconds / tick <= MARKS), seconds)
+    marks = []
+    for i in range(int(seconds / step) + 1):
+        x, anchor = WIDE * i * step / seconds, "middle" if i else "start"
+        unit = " s" if not i else ""
+        marks.append(f'<text x="{x:.1f}" y="{height - 5}" text-anchor="{anchor}">{i * step:g}{unit}</text>')
+    return (
+        f'<svg class="tokens" viewBox="0 0 {WIDE} {height}" role="img" aria-label="log-mel and tokens">'
+        f'<image href="{mel_uri(mel, float(mel.max()))}" width="{WIDE}" height="{MEL}" preserveAspectRatio="none"/>'
+        f'<g font-size="10" text-anchor="middle" fill="#222">{"".join(cells)}</g>'
+        f'<g font-size="11" fill="currentColor">{"".join(marks)}</g></svg>'
     )
