@@ -34,7 +34,7 @@ MENDABLE = (ImportError, ValueError, FloatingPointError, OSError)  # by the user
 SANS = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "Liberation Sans", "sans-serif")
 MONO = ("ui-monospace", "Menlo", "Consolas", "monospace")
 CSS = """
-.gradio-container { max-width: 66rem !important; margin: 0 auto !important; }
+.gradio-container { width: 100%; max-width: 66rem !important; margin: 0 auto !important; }
 .head h1 { font-size: 1.5rem; font-weight: 600; margin: .5rem 0 0; }
 .head p, .behind small { opacity: .7; font-size: .9rem; }
 .behind p { margin: .4rem 0 0; }
@@ -207,17 +207,22 @@ def serve(blocks: Any, host: str, port: int | None, share: bool) -> tuple[str, s
       OSError: the port is taken.
     """
     gr = gradio()
-    _, local, shared = blocks.launch(
-        server_name=host,
-        server_port=port,
-        share=share,
-        prevent_thread_lock=True,
-        quiet=True,
-        ssr_mode=False,
-        footer_links=[],
-        theme=gr.themes.Default(font=SANS, font_mono=MONO),
-        css=CSS,
-    )
+    try:
+        _, local, shared = blocks.launch(
+            server_name=host,
+            server_port=port,
+            share=share,
+            prevent_thread_lock=True,
+            quiet=True,
+            ssr_mode=False,
+            footer_links=[],
+            theme=gr.themes.Default(font=SANS, font_mono=MONO),
+            css=CSS,
+        )
+    except OSError as error:
+        if port is None or "empty port" not in str(error):
+            raise
+        raise OSError(f"port {port} is taken: choose another --port; without it, the first free one is used") from None
     return local, shared
 
 

@@ -12,7 +12,6 @@ import io
 import subprocess
 import sys
 import time
-import wave
 from collections.abc import Iterator
 
 import numpy as np
@@ -55,13 +54,17 @@ def speak(page: Page, text: str) -> float:
     return time.perf_counter() - begun
 
 
-def silence() -> bytes:
-    """A WAV file of two seconds in which nobody speaks."""
+def prompt(page: Page, samples: np.ndarray) -> None:
+    """Uploads a recording of 16 kHz in place of the one that is there."""
+    clear = page.get_by_label("Clear")
+    if clear.count():
+        clear.first.click()
     out = io.BytesIO()
-    with wave.open(out, "wb") as file:
-        file.setnchannels(1), file.setsampwidth(2), file.setframerate(16000)
-        file.writeframes(bytes(2 * 2 * 16000))
-    return out.getvalue()
+    sf.write(out, samples, 16000, format="WAV")
+    file = {"name": "prompt.wav", "mimeType": "audio/wav", "buffer": out.getvalue()}
+    page.locator("input[type=file]").first.set_input_files(file)
+    clear.first.wait_for()
+    page.wait_for_timeout(1000)
 
 
 def refused(page: Page, why: str) -> None:
@@ -98,11 +101,13 @@ def check(page: Page, address: str, text: str, screenshot: str | None) -> None:
     page.get_by_label("Text", exact=True).fill(text)
     page.get_by_label("What is said in the prompt").fill("nothing")
     refused(page, "words without a recording")
-    page.locator("input[type=file]").first.set_input_files(
-        {"name": "silence.wav", "mimeType": "audio/wav", "buffer": silence()}
-    )
-    page.wait_for_timeout(3000)
+    prompt(page, np.zeros(24000))
     refused(page, "is silent: give a recording of the voice")
+    prompt(page, np.random.default_rng(0).uniform(-0.1, 0.1, 24000))
+    took = speak(page, text)
+    warning = page.locator(f"{TOAST}.warning")
+    expect(warning).to_contain_text("in the prompt the reward model reads")
+    print(f"after {took:.1f} s:", " ".join(warning.inner_text().split()))
     assert not broken, broken
     assert not strangers, f"the page asks {strangers}"
 
