@@ -61,7 +61,8 @@ class Stages:
         self._load = lambda name: cast(Demonstrator, Demonstrator.load(workdir, name, infer=infer))
         model = self._load(stage)
         saved = checkpoint.saved_stages(workdir)
-        self.names, self.first = [name for name in model.config.run if name in saved], model.stage
+        self.names = [name for name in model.config.run if name in saved] or [model.stage]
+        self.first = model.stage
         self._kept = {model.stage: model}
 
     def __getitem__(self, name: str) -> "Demonstrator":
