@@ -231,8 +231,10 @@ def main(argv: Sequence[str]) -> int:
     cli.prepare()
 
     def command() -> None:
+        from e2etts_jax.infer import voice
+
         gradio()  # before the models, which take longer
-        workdir = run_flags.WORKDIR.value
+        workdir = str(run_flags.WORKDIR.value or voice.packaged())
         stages = Stages(workdir, trained_flags.STAGE.value, trained_flags.INFER.value)
         blocks = page(stages, workdir)
         local, shared = serve(blocks, HOST.value, PORT.value, SHARE.value)
