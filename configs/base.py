@@ -41,7 +41,9 @@ def get_config() -> ConfigDict:
     )  # what the tokenizer hears; hop * 2^halvings = samples_per_token
 
     c.text = ConfigDict()
-    c.text.tokenizer = "characters"  # characters, phonemes (English), or bpe (Qwen's, or any tokenizer.json)
+    c.text.tokenizer = (
+        "characters"  # characters, phonemes (English), bpe (Qwen's, or any tokenizer.json); none (for a vocoder)
+    )
     c.text.rm_tokenizer = ""  # what the RM writes, which needs letters or sounds to listen for; '' = the same
     c.text.alphabet = " 'abcdefghijklmnopqrstuvwxyz"  # one id a character, from 1; 0 is padding and the CTC blank
     c.text.vocabulary = ""  # of bpe: a tokenizer.json; '' = Qwen's

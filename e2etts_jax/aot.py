@@ -73,18 +73,17 @@ def run(config: Any) -> None:
     """Compiles and reports."""
     import jax
 
-    from e2etts_jax import losses, sharding, state, step
+    from e2etts_jax import sharding, state, step, trainable
     from e2etts_jax.data.text import make_both
     from e2etts_jax.stages import parse_run
-    from e2etts_jax.system import System
 
     config = config.copy_and_resolve_references()
     with config.unlocked():
         config.dtype = "bfloat16" if config.dtype == "auto" else config.dtype
         config.attention = "splash" if config.attention == "auto" else config.attention
-    system = System.from_config(config, *make_both(config.text).sizes)
-    terms = losses.terms(system.rm.config.tasks, speaker=system.rm.config.speaker > 0)
-    stages = chosen(parse_run(config, terms), STAGE.value)
+    system = trainable.of_config(config, *make_both(config.text).sizes)
+    terms = system.terms()
+    stages = chosen(parse_run(config, terms, system.groups, system.plan_type), STAGE.value)
     devices = topology(TOPOLOGY.value, SLICES.value)
     mesh, rules = sharding.make_mesh(config.mesh.shape, devices), sharding.rules_of(config.mesh.rules)
     kind = devices[0].device_kind
@@ -146,6 +145,7 @@ def example(config: Any, system: Any, stage: Any) -> Any:
     from e2etts_jax.data.text import differ, rm_limit
     from e2etts_jax.types import Batch
 
+    models = config.model
     rows, samples = stage.batch_size, max(config.data.buckets) * system.samples_per_token
 
     def array(dtype: Any, *shape: int) -> Any:
@@ -159,9 +159,9 @@ def example(config: Any, system: Any, stage: Any) -> Any:
         prompt_len=one,
         text=array(np.int32, config.data.max_text),
         text_len=one,
-        speaker=array(np.float32, system.fm.config.speaker),
+        speaker=array(np.float32, models.fm.speaker if "fm" in models else 0),
         speaker_mask=array(np.bool_),
-        labels={name: one for name, _ in system.rm.config.tasks},
+        labels={name: one for name, _ in (models.rm.tasks if "rm" in models else ())},
         row=one,
         rm_text=written,
         rm_text_len=None if written is None else one,

@@ -47,7 +47,7 @@ def voice_of(workdir: str, stage: str | None, vocoder: str, card: str, most_word
         stage=s.stage,
         params=jax.tree.map(np.asarray, s.params),
         speaker=s.speaker,
-        vocoder=vocoders.read(vocoder),
+        vocoder=vocoders.weights(vocoder),
         words=frozenset(words) if len(words) <= most_words else frozenset(),
         card=card,
     )

@@ -78,9 +78,9 @@ def window(cfg: MelConfig) -> np.ndarray:
 
 
 @functools.lru_cache
-def _dft_basis(cfg: MelConfig) -> np.ndarray:
-    """Windowed cosines, then sines, of the bins that some filter reads: f32[n_fft, 2 * bins]."""
-    bins = int(np.flatnonzero(filterbank(cfg).any(axis=1)).max()) + 1
+def _dft_basis(cfg: MelConfig, every: bool = False) -> np.ndarray:
+    """Windowed cosines, then sines, of the bins that some filter reads, or of all: f32[n_fft, 2 * bins]."""
+    bins = cfg.n_fft // 2 + 1 if every else int(np.flatnonzero(filterbank(cfg).any(axis=1)).max()) + 1
     # k * n modulo n_fft is exact in integers, so the angles stay small and the basis keeps its last digit.
     angle = 2 * np.pi / cfg.n_fft * (np.outer(np.arange(cfg.n_fft), np.arange(bins)) % cfg.n_fft)
     return np.concatenate([np.cos(angle), np.sin(angle)], axis=1) * window(cfg)[:, None]
@@ -110,18 +110,29 @@ def windows(wav: Float[Array, "B W"], *, hop: int, size: int, before: int) -> Fl
     return jnp.concatenate(shifted, axis=-1)[..., :size]
 
 
-def power_by_matmul(frames: Float[Array, "B M n_fft"], cfg: MelConfig) -> Float[Array, "B M bins"]:
-    """Power spectrum of the bins that some filter reads, as a product with the DFT basis."""
-    basis = jnp.asarray(_dft_basis(cfg), jnp.float32)
+def power_by_matmul(frames: Float[Array, "B M n_fft"], cfg: MelConfig, every: bool = False) -> Float[Array, "B M bins"]:
+    """Power spectrum of the bins that some filter reads, or of all, as a product with the DFT basis."""
+    basis = jnp.asarray(_dft_basis(cfg, every), jnp.float32)
     re, im = jnp.split(jnp.matmul(frames, basis, precision=jax.lax.Precision.HIGHEST), 2, axis=-1)
     return re**2 + im**2
 
 
-def power_by_fft(frames: Float[Array, "B M n_fft"], cfg: MelConfig) -> Float[Array, "B M bins"]:
+def power_by_fft(frames: Float[Array, "B M n_fft"], cfg: MelConfig, every: bool = False) -> Float[Array, "B M bins"]:
     """The same by a real FFT."""
-    bins = _dft_basis(cfg).shape[1] // 2
+    bins = _dft_basis(cfg, every).shape[1] // 2
     spectrum = jnp.fft.rfft(frames * jnp.asarray(window(cfg)[None, None], jnp.float32))[..., :bins]
     return jnp.real(spectrum) ** 2 + jnp.imag(spectrum) ** 2
+
+
+def magnitudes(wav: Float[Array, "B W"], cfg: MelConfig, every: bool = False) -> Float[Array, "B M bins"]:
+    """Short-time spectrum of the bins that some filter reads, or of all, to the power of `cfg`; M = W / hop."""
+    frames = windows(waveform(wav), hop=cfg.hop, size=cfg.n_fft, before=cfg.pad)
+    by_fft, by_matmul = (functools.partial(way, cfg=cfg, every=every) for way in (power_by_fft, power_by_matmul))
+    spectrum = jax.lax.platform_dependent(frames, cpu=by_fft, default=by_matmul)
+    if cfg.power == 1.0:
+        audible = ~(spectrum <= TINY_POWER)  # so that NaN stays NaN and the step can refuse it
+        spectrum = jnp.where(audible, jnp.sqrt(jnp.where(audible, spectrum, 1.0)), 0.0)
+    return spectrum
 
 
 def log_mel(wav: Float[Array, "B W"], cfg: MelConfig, wav_len: Int[Array, " B"] | None = None) -> Float[Array, "B M F"]:
@@ -136,13 +147,7 @@ def log_mel(wav: Float[Array, "B W"], cfg: MelConfig, wav_len: Int[Array, " B"] 
     Raises:
       ValueError: W is no multiple of the hop.
     """
-    frames = windows(waveform(wav), hop=cfg.hop, size=cfg.n_fft, before=cfg.pad)
-    spectrum = jax.lax.platform_dependent(
-        frames, cpu=functools.partial(power_by_fft, cfg=cfg), default=functools.partial(power_by_matmul, cfg=cfg)
-    )
-    if cfg.power == 1.0:
-        audible = ~(spectrum <= TINY_POWER)  # so that NaN stays NaN and the step can refuse it
-        spectrum = jnp.where(audible, jnp.sqrt(jnp.where(audible, spectrum, 1.0)), 0.0)
+    spectrum = magnitudes(wav, cfg)
     filters = jnp.asarray(filterbank(cfg)[: spectrum.shape[-1]])
     mel = jnp.maximum(jnp.matmul(spectrum, filters, precision=jax.lax.Precision.HIGHEST), cfg.floor)
     if cfg.scale == "ln":

@@ -9,15 +9,20 @@ nothing for what is computed again to save memory, for mels, norms, embeddings o
 """
 
 import dataclasses
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from e2etts_jax.losses import Term
 from e2etts_jax.stages import Stage
 from e2etts_jax.step import needed
 from e2etts_jax.system import System
+from e2etts_jax.trainable import Trainable
 from e2etts_jax.types import GROUPS
+from e2etts_jax.vocoding import VocoderSystem
 
 ONCE_A_ROW = {"modulation", "final_modulation", "time_in", "time_out", "speaker", "spk"}  # and task_*
 
@@ -73,13 +78,62 @@ def forward(system: System, shape: Shape, window: int = 0) -> dict[str, float]:
 
 
 def step(
-    system: System, stage: Stage, terms: Mapping[str, Term], shape: Shape, recomputed: bool = False
+    system: Trainable, stage: Stage, terms: Mapping[str, Term], shape: Shape, recomputed: bool = False
 ) -> dict[str, float]:
     """Model FLOPs of one training step, by group.
 
     Args:
       recomputed: count what rematerialised layers compute again, too: what the hardware does, no part of an MFU.
     """
+    if isinstance(system, VocoderSystem):
+        return of_vocoder(system, stage, terms, shape)
+    if isinstance(system, System):
+        return of_speech(system, stage, terms, shape, recomputed)
+    raise TypeError(f"the operations of a {type(system).__name__} are not counted")
+
+
+def of_vocoder(system: VocoderSystem, stage: Stage, terms: Mapping[str, Term], shape: Shape) -> dict[str, float]:
+    """Of the step of a vocoder and its critics, who hear the recorded and the generated sound."""
+    frames = min(stage.plan.segment, shape.tokens * system.samples_per_token // system.mel.hop)
+    seen = {"vocoder": (frames, system.mel.n_mels), "critics": (frames * system.mel.hop,)}
+    # unboxed inside: `nn.unbox` of abstract parameters fails under a mesh
+    params = jax.eval_shape(system.unboxed, jax.eval_shape(lambda: jax.random.key(0)))
+
+    def once(group: str) -> float:
+        given = jax.ShapeDtypeStruct((1, *seen[group]), jnp.float32)
+        return shape.rows * convolutions(getattr(system, group).apply, {"params": params[group]}, given)
+
+    needs, trained = set(needed(stage, terms)), {g for n in stage.terms for g in terms[n].groups(stage.plan)}
+    trained &= set(stage.train)
+    heard = bool(needs & {"verdicts", "impressions"})
+    persuaded = "vocoder" in trained and "impressions" in {need for n in stage.terms for need in terms[n].needs}
+    return {
+        "vocoder": once("vocoder") * (1 + 2 * ("vocoder" in trained)),
+        "critics": once("critics") * (2 * heard * (1 + 2 * ("critics" in trained)) + persuaded),
+    }
+
+
+def convolutions(fn: Callable[..., Any], *args: Any) -> float:
+    """Of the convolutions of `fn(*args)`; the zeros that an upsampling puts between samples do not count."""
+
+    def count(jaxpr: Any) -> float:
+        total = 0.0
+        for equation in jaxpr.eqns:
+            if equation.primitive.name == "conv_general_dilated":
+                kernel, out = equation.invars[1].aval.shape, equation.outvars[0].aval
+                outputs = kernel[equation.params["dimension_numbers"].rhs_spec[0]]
+                total += 2.0 * out.size * math.prod(kernel) / outputs / math.prod(equation.params["lhs_dilation"])
+            for value in equation.params.values():
+                total += count(value.jaxpr) if hasattr(value, "jaxpr") else 0.0
+        return total
+
+    return count(jax.make_jaxpr(fn)(*args).jaxpr)
+
+
+def of_speech(
+    system: System, stage: Stage, terms: Mapping[str, Term], shape: Shape, recomputed: bool
+) -> dict[str, float]:
+    """Of the step of the four models."""
     plan, once = stage.plan, forward(system, shape, stage.plan.fm_crop_tokens)
     needs = set(needed(stage, terms))
     reached = {g for name in stage.terms for g in terms[name].groups(plan)} & set(stage.train)
@@ -107,7 +161,7 @@ def step(
     return {group: once[group] * count for group, count in passes.items()}
 
 
-def parameter_table(system: System) -> str:
+def parameter_table(system: Trainable) -> str:
     """Parameters of every part, as text: group, part, shape of the layers, numbers."""
     lines, whole = [], 0
     for group, params in system.abstract().items():
@@ -119,7 +173,8 @@ def parameter_table(system: System) -> str:
             parts[name] = parts.get(name, 0) + leaf.size
         size = sum(parts.values())
         whole += size
-        layers = getattr(system, group).config.layers
-        lines.append(f"{group:34}{size / 1e6:10.2f} M   {layers} layers of width {getattr(system, group).config.width}")
+        config = getattr(system, group).config
+        about = f"   {config.layers} layers of width {config.width}" if hasattr(config, "layers") else ""
+        lines.append(f"{group:34}{size / 1e6:10.2f} M{about}")
         lines += [f"  {name:32}{count / 1e6:10.2f} M" for name, count in parts.items()]
     return "\n".join([*lines, f"{'all':34}{whole / 1e6:10.2f} M"])

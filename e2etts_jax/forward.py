@@ -5,7 +5,7 @@ the ways that the plan opens (PAPER, stages 1 to 3) and no others.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import flax.struct
 import jax
@@ -21,8 +21,10 @@ from e2etts_jax.models.llm import LLM, by_chunk, speech_logits
 from e2etts_jax.models.tokenizer import Tokenizer, Tokens
 from e2etts_jax.rng import Streams
 from e2etts_jax.stages import Plan
-from e2etts_jax.system import System
 from e2etts_jax.types import Batch, Outputs, Params, length_mask
+
+if TYPE_CHECKING:  # the System calls `forward`
+    from e2etts_jax.system import System
 
 ON_POLICY = Sampling(temperature=1.0, top_p=1.0, top_k=0, repetition=1.0)
 REFERENCE = "llm_ref"  # the frozen LLM of `kl_ref`, beside the groups in `params`
@@ -87,7 +89,7 @@ class Wiring:
     """One forward pass; each output is made on first use and kept, so that terms share what they share."""
 
     def __init__(
-        self, system: System, params: Params, batch: Batch, streams: Streams, plan: Plan, step: Array, total: int
+        self, system: "System", params: Params, batch: Batch, streams: Streams, plan: Plan, step: Array, total: int
     ):
         self.system, self.params, self.batch, self.streams, self.plan = system, params, batch, streams, plan
         self.step, self.total = step, total
@@ -308,7 +310,7 @@ class Wiring:
 
 
 def forward(
-    system: System,
+    system: "System",
     params: Params,
     batch: Batch,
     streams: Streams,

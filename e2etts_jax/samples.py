@@ -1,6 +1,6 @@
 """What the ear and the eye get during training: a few validation sentences as mel pictures and audio in TensorBoard."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -11,9 +11,11 @@ from jax.experimental import multihost_utils
 from e2etts_jax import processes, sharding
 from e2etts_jax.data.sources import load_examples
 from e2etts_jax.features import MelConfig, log_mel
+from e2etts_jax.infer import vocoder
 from e2etts_jax.infer.synthesizer import Synthesizer
 from e2etts_jax.metrics import MetricsWriter, Silent
 from e2etts_jax.types import config_of
+from e2etts_jax.vocoding import VocoderSystem
 
 SENTENCES = 2
 
@@ -49,10 +51,43 @@ class Sampler:
             "reconstruction": synthesizer.reconstruct(recordings),
             "synthesis": synthesizer.synthesize([e.text for e in examples], languages=[e.language for e in examples]),
         }
-        for kind, wavs in rows.items():
-            for i, wav in enumerate(wavs):
-                writer.audio(f"{kind}/{i}", wav, c.audio.sample_rate, step, stage)
-                writer.image(f"{kind}/{i}", picture(wav, mel), step, stage)
+        write(rows, mel, writer, step, stage)
+
+
+class CopySampler:
+    """Sends the same few recordings through their mel and the vocoder in training, at the end of every stage."""
+
+    def __init__(self, config: Any, system: VocoderSystem):
+        self.config, self.system = config, system
+
+    def log(self, params: Mapping[str, Any], writer: MetricsWriter | Silent, step: int, stage: str) -> None:
+        """Logs recording and copy, each as mel and audio. All processes call it, for their parts of the parameters."""
+        own = on_one_device(params["vocoder"])
+        with jax.set_mesh(sharding.make_mesh((1, 1, 1), jax.local_devices()[:1])):
+            processes.first(lambda: self._log(own, writer, step, stage))
+
+    def _log(self, params: Any, writer: Any, step: int, stage: str) -> None:
+        mel = self.system.mel
+        copy = vocoder.generator("in training", self.system.vocoder.config, mel, params)
+        examples = load_examples(self.config.data, "validation", SENTENCES, mel.sample_rate)
+        recordings = [e.wav for e in examples]
+        write(
+            {"recording": recordings, "copy": [copied(copy, wav, mel) for wav in recordings]}, mel, writer, step, stage
+        )
+
+
+def copied(through: vocoder.Chosen, wav: np.ndarray, mel: MelConfig) -> np.ndarray:
+    """A recording f32[W] after its way through its mel and back."""
+    whole = np.pad(wav, (0, -len(wav) % mel.hop))
+    return through.run(log_mel(jnp.asarray(whole[None]), mel))[0, : len(wav)]
+
+
+def write(rows: Mapping[str, Sequence[np.ndarray]], mel: MelConfig, writer: Any, step: int, stage: str) -> None:
+    """Logs waveforms by kind, each as mel and audio."""
+    for kind, wavs in rows.items():
+        for i, wav in enumerate(wavs):
+            writer.audio(f"{kind}/{i}", wav, mel.sample_rate, step, stage)
+            writer.image(f"{kind}/{i}", picture(wav, mel), step, stage)
 
 
 def on_one_device(params: Any) -> Any:

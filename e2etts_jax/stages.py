@@ -60,6 +60,9 @@ class Plan:
             if getattr(self, name) and not self.tokens_to_rm.startswith("codes"):
                 raise ValueError(f"plan.{name} is for an RM that hears recordings, not the LLM's tokens")
 
+    def for_validation(self) -> "Plan":
+        return dataclasses.replace(self, fm_chunks=())
+
 
 @dataclasses.dataclass(frozen=True)
 class Optimizer:
@@ -102,6 +105,7 @@ class Stage:
       monitor: terms that are computed and logged but not trained on.
       ema: decay of the running average of what trains, which is then the stage's result; 0 = none.
       optimizers: one for each trained group.
+      plan: a `Plan`, or what another system has in its place (`Trainable.plan_type`).
     """
 
     name: str
@@ -113,7 +117,7 @@ class Stage:
     terms: Mapping[str, float]
     monitor: tuple[str, ...]
     optimizers: Mapping[str, Optimizer]
-    plan: Plan
+    plan: Any
     ema: float = 0.0
 
     @property
@@ -121,19 +125,27 @@ class Stage:
         return (*self.terms, *(name for name in self.monitor if name not in self.terms))
 
 
-def parse(name: str, index: int, config: Mapping[str, Any], known_terms: Mapping[str, Any]) -> Stage:
+def parse(
+    name: str,
+    index: int,
+    config: Mapping[str, Any],
+    known_terms: Mapping[str, Any],
+    groups: tuple[str, ...] = GROUPS,
+    plan_type: type = Plan,
+) -> Stage:
     """Reads and validates one stage of a config.
 
     Args:
       known_terms: `losses.terms(...)`: name -> term, each with `.groups(plan)`, the groups its gradient reaches.
+      groups, plan_type: of the system that trains.
 
     Raises:
       ValueError: an unknown group, term or field; a trained group that no term reaches; nothing to train.
     """
     where = f"stage {name!r}"
-    unknown = [g for g in config["train"] if g not in GROUPS]
+    unknown = [g for g in config["train"] if g not in groups]
     if unknown:
-        raise ValueError(f"{where} trains unknown group {unknown[0]!r}: groups are {', '.join(GROUPS)}")
+        raise ValueError(f"{where} trains unknown group {unknown[0]!r}: groups are {', '.join(groups)}")
     weights = {term: weight for term, weight in config["terms"].items() if weight}
     for term in (*weights, *config["monitor"]):
         if term not in known_terms:
@@ -143,7 +155,7 @@ def parse(name: str, index: int, config: Mapping[str, Any], known_terms: Mapping
         raise ValueError(f"{where} gives term {negative[0]!r} a negative weight")
     if not config["train"] or not weights:
         raise ValueError(f"{where} trains nothing: it needs at least one group and one term with a weight")
-    plan = config_of(Plan, config["plan"])
+    plan = config_of(plan_type, config["plan"])
     for group in config["train"]:
         if not any(group in known_terms[term].groups(plan) for term in weights):
             raise ValueError(f"{where} trains {group!r}, but none of its terms ({', '.join(weights)}) reaches it")
@@ -168,7 +180,7 @@ def parse(name: str, index: int, config: Mapping[str, Any], known_terms: Mapping
         steps=config["steps"],
         batch_size=config["batch_size"],
         accumulate=config["accumulate"],
-        train=tuple(g for g in GROUPS if g in config["train"]),
+        train=tuple(g for g in groups if g in config["train"]),
         terms=weights,
         monitor=tuple(config["monitor"]),
         optimizers={g: config_of(Optimizer, {**shared, "lr": config["lr"][g]}) for g in config["train"]},
@@ -177,10 +189,15 @@ def parse(name: str, index: int, config: Mapping[str, Any], known_terms: Mapping
     )
 
 
-def parse_run(config: Mapping[str, Any], known_terms: Mapping[str, Any]) -> list[Stage]:
+def parse_run(
+    config: Mapping[str, Any],
+    known_terms: Mapping[str, Any],
+    groups: tuple[str, ...] = GROUPS,
+    plan_type: type = Plan,
+) -> list[Stage]:
     """All stages of `config.run`, in order."""
     stages = config["stages"]
     missing = [name for name in config["run"] if name not in stages]
     if missing:
         raise ValueError(f"config.run names stage {missing[0]!r}; config.stages has {', '.join(sorted(stages))}")
-    return [parse(name, i, stages[name], known_terms) for i, name in enumerate(config["run"])]
+    return [parse(name, i, stages[name], known_terms, groups, plan_type) for i, name in enumerate(config["run"])]

@@ -11,7 +11,7 @@ from jaxtyping import Array, Int, UInt32
 
 from e2etts_jax import optim, sharding
 from e2etts_jax.stages import Stage
-from e2etts_jax.system import System
+from e2etts_jax.trainable import Trainable
 from e2etts_jax.types import Params
 
 
@@ -20,7 +20,7 @@ class State:
     """Training state of one stage.
 
     Attributes:
-      params: the four groups.
+      params: the system's groups.
       frozen: extra parameters that never train: `llm_ref` where a term compares with it, else empty.
       ema: running average of the trained groups, where the stage asks for it, else empty.
       opt: optimizer state of the trained groups alone.
@@ -38,7 +38,7 @@ class State:
 
     @property
     def result(self) -> Params:
-        """The four groups as the stage hands them on: averages where there are any."""
+        """The groups as the stage hands them on: averages where there are any."""
         return {**self.params, **self.ema}
 
 
@@ -61,14 +61,14 @@ def create(params: Params, stage: Stage, seed: int, needs: tuple[str, ...] = ())
     )
 
 
-def abstract(system: System, stage: Stage, needs: tuple[str, ...]) -> State:
+def abstract(system: Trainable, stage: Stage, needs: tuple[str, ...]) -> State:
     """Shapes and dtypes of the stage's state."""
     # unboxed inside: `nn.unbox` of abstract parameters fails under a mesh
     key = jax.eval_shape(lambda: jax.random.key(0))
     return jax.eval_shape(lambda k: create(system.unboxed(k), stage, 0, needs), key)
 
 
-def shardings(system: System, stage: Stage, needs: tuple[str, ...], mesh: Mesh, rules: sharding.Rules) -> Any:
+def shardings(system: Trainable, stage: Stage, needs: tuple[str, ...], mesh: Mesh, rules: sharding.Rules) -> Any:
     """A `State` of shardings of the stage's state: optimizer moments lie with their parameters, the rest everywhere."""
     params = sharding.param_shardings(system.abstract(), mesh, rules)
     everywhere = NamedSharding(mesh, PartitionSpec())
@@ -94,7 +94,7 @@ def shardings(system: System, stage: Stage, needs: tuple[str, ...], mesh: Mesh, 
     return State(params, frozen, {group: params[group] for group in shapes.ema}, opt, places, places, places)
 
 
-def placed(system: System, stage: Stage, needs: tuple[str, ...], mesh: Mesh, rules: sharding.Rules) -> State:
+def placed(system: Trainable, stage: Stage, needs: tuple[str, ...], mesh: Mesh, rules: sharding.Rules) -> State:
     """Shapes, dtypes and places of the stage's state: what to restore onto, or to compile for."""
     shapes, places = abstract(system, stage, needs), shardings(system, stage, needs, mesh, rules)
     return jax.tree.map(lambda a, s: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=s), shapes, places)

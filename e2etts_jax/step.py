@@ -1,6 +1,5 @@
 """The train step. One function for every stage: what differs between stages is data."""
 
-import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -9,19 +8,17 @@ import jax.numpy as jnp
 import optax
 
 from e2etts_jax import optim
-from e2etts_jax.forward import forward
 from e2etts_jax.losses import Term
-from e2etts_jax.models import statistics
 from e2etts_jax.rng import Streams
 from e2etts_jax.stages import Stage
 from e2etts_jax.state import State, optimizers
-from e2etts_jax.system import System
+from e2etts_jax.trainable import Trainable
 from e2etts_jax.types import Batch, Metrics, Params, Sum
 
 Step = Callable[[State, Batch], tuple[State, Metrics]]
 
 
-def make_train_step(system: System, stage: Stage, terms: Mapping[str, Term]) -> Step:
+def make_train_step(system: Trainable, stage: Stage, terms: Mapping[str, Term]) -> Step:
     """Builds `step(state, batch) -> (state, metrics)`, pure and ready for `jax.jit(..., donate_argnums=0)`.
 
     Only the trained groups are differentiated. A step whose loss or gradient is not finite changes no parameter and no
@@ -34,9 +31,8 @@ def make_train_step(system: System, stage: Stage, terms: Mapping[str, Term]) -> 
     def sums(trained: Params, state: State, batch: Batch) -> tuple[dict[str, Sum], Metrics]:
         key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
         params = {**state.params, **state.frozen, **trained}
-        out = forward(system, params, batch, Streams(key, batch.row), stage.plan, needs, state.step, stage.steps)
-        usage = statistics.batch_histogram(out["tokens"].ids, out["mask"], system.vocab)
-        return {name: terms[name].fn(out, batch) for name in stage.all_terms}, {"usage": usage}
+        out = system.forward(params, batch, Streams(key, batch.row), stage.plan, needs, state.step, stage.steps)
+        return {name: terms[name].fn(out, batch) for name in stage.all_terms}, system.counts(out)
 
     def objective(
         trained: Params, state: State, batch: Batch, dens: dict[str, jax.Array] | None
@@ -83,7 +79,7 @@ def make_train_step(system: System, stage: Stage, terms: Mapping[str, Term]) -> 
             **{f"grad_norm/{g}": n for g, n in norms.items()},
             **{f"update_norm/{g}": n for g, n in moved.items()},
             **{f"lr/{g}": jnp.float32(schedules[g](state.step)) for g in stage.train},
-            **statistics.usage_metrics(extra["usage"]),
+            **system.describe(extra),
             "guard/skipped": skipped,
         }
         new_state = State(params, state.frozen, ema, opt, state.step + 1, skipped, state.key)
@@ -92,14 +88,16 @@ def make_train_step(system: System, stage: Stage, terms: Mapping[str, Term]) -> 
     return step
 
 
-def make_eval_step(system: System, stage: Stage, terms: Mapping[str, Term]) -> Callable[[State, Batch], dict[str, Sum]]:
+def make_eval_step(
+    system: Trainable, stage: Stage, terms: Mapping[str, Term]
+) -> Callable[[State, Batch], dict[str, Sum]]:
     """Builds `(state, batch) -> sums of the stage's terms`, nothing differentiated or updated."""
-    needs, plan = needed(stage, terms), dataclasses.replace(stage.plan, fm_chunks=())
+    needs, plan = needed(stage, terms), stage.plan.for_validation()
 
     def evaluate(state: State, batch: Batch) -> dict[str, Sum]:
         streams = Streams(jax.random.wrap_key_data(state.key), batch.row)
         params = {**state.result, **state.frozen}
-        out = forward(system, params, batch, streams, plan, needs, state.step, stage.steps)
+        out = system.forward(params, batch, streams, plan, needs, state.step, stage.steps)
         return {name: terms[name].fn(out, batch) for name in stage.all_terms}
 
     return evaluate
@@ -112,7 +110,7 @@ def needed(stage: Stage, terms: Mapping[str, Term]) -> tuple[str, ...]:
 
 def split(batch: Batch, parts: int) -> Batch:
     """Leading axis B -> [parts, B / parts]; row r goes to part r % parts, so no shard of a sharded batch moves."""
-    return jax.tree.map(lambda x: x.reshape(-1, parts, *x.shape[1:]).swapaxes(0, 1), batch)
+    return jax.tree.map(lambda x: x.reshape(len(x) // parts, parts, *x.shape[1:]).swapaxes(0, 1), batch)
 
 
 def first(parts: Batch) -> Batch:

@@ -3,20 +3,24 @@
 import dataclasses
 import functools
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
+from e2etts_jax import losses
 from e2etts_jax.features import MelConfig, log_mel, normalize
-from e2etts_jax.models import kernels
+from e2etts_jax.forward import forward
+from e2etts_jax.models import kernels, statistics
 from e2etts_jax.models.flow import FlowConfig, FlowModel
 from e2etts_jax.models.llm import LLM, LLMConfig
 from e2etts_jax.models.reward import RewardConfig, RewardModel
 from e2etts_jax.models.tokenizer import Tokenizer, TokenizerConfig
-from e2etts_jax.types import GROUPS, Params, config_of
+from e2etts_jax.rng import Streams
+from e2etts_jax.stages import Plan
+from e2etts_jax.types import GROUPS, Batch, Metrics, Outputs, Params, config_of
 
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
@@ -49,6 +53,9 @@ class System:
       mel: what the FM predicts and the vocoder reads. front_end: what the tokenizer hears.
       samples_per_token: waveform samples of one speech token.
     """
+
+    groups: ClassVar[tuple[str, ...]] = GROUPS
+    plan_type: ClassVar[type] = Plan
 
     tokenizer: Tokenizer
     llm: LLM
@@ -100,6 +107,31 @@ class System:
     @property
     def vocab(self) -> int:
         return self.tokenizer.config.vocab
+
+    @property
+    def dtype(self) -> Any:
+        return self.tokenizer.dtype
+
+    def terms(self) -> dict[str, losses.Term]:
+        return losses.terms(self.rm.config.tasks, speaker=self.rm.config.speaker > 0)
+
+    def forward(
+        self,
+        params: Params,
+        batch: Batch,
+        streams: Streams,
+        plan: Plan,
+        needs: tuple[str, ...],
+        step: Int[Array, ""] | int,
+        total: int,
+    ) -> Outputs:
+        return forward(self, params, batch, streams, plan, needs, step, total)
+
+    def counts(self, out: Outputs) -> Metrics:
+        return {"usage": statistics.batch_histogram(out["tokens"].ids, out["mask"], self.vocab)}
+
+    def describe(self, counts: Metrics) -> Metrics:
+        return statistics.usage_metrics(counts["usage"])
 
     def mels(
         self, wav: Float[Array, "B W"], wav_len: Int[Array, " B"]

@@ -13,7 +13,7 @@ from etils import epath
 from flax import linen as nn
 from ml_collections import ConfigDict
 
-from e2etts_jax import distributed, flops, losses, processes, rows, sharding, state, step
+from e2etts_jax import distributed, flops, losses, processes, rows, sharding, state, step, trainable
 from e2etts_jax.checkpoint import Checkpointer, load_last, saved_stages
 from e2etts_jax.data import pipeline, sources
 from e2etts_jax.data.text import Texts, make_both
@@ -21,12 +21,13 @@ from e2etts_jax.infer import vocoder
 from e2etts_jax.metrics import MetricsWriter, Silent
 from e2etts_jax.profile import Profile
 from e2etts_jax.progress import StageLog
-from e2etts_jax.samples import Sampler
+from e2etts_jax.samples import CopySampler, Sampler, on_one_device
 from e2etts_jax.stages import Stage, parse_run
 from e2etts_jax.stopping import Interrupted, Stop
 from e2etts_jax.system import System
-from e2etts_jax.types import GROUPS
-from e2etts_jax.workdir import claim, keep_voice
+from e2etts_jax.trainable import Trainable
+from e2etts_jax.vocoding import VocoderSystem
+from e2etts_jax.workdir import claim, keep_vocoder, keep_voice
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Setup:
       share: of the rows of every batch, which part this process makes: its number, and how many parts there are.
     """
 
-    system: System
+    system: Trainable
     terms: Mapping[str, losses.Term]
     stages: list[Stage]
     mesh: jax.sharding.Mesh
@@ -49,9 +50,9 @@ class Setup:
     def of(cls, config: ConfigDict) -> "Setup":
         """Raises ValueError where the config contradicts itself, or asks for more than the devices can do."""
         texts = make_both(config.text)
-        system = System.from_config(config, *texts.sizes)
-        terms = losses.terms(system.rm.config.tasks, speaker=system.rm.config.speaker > 0)
-        stages = parse_run(config, terms)
+        system = trainable.of_config(config, *texts.sizes)
+        terms = system.terms()
+        stages = parse_run(config, terms, system.groups, system.plan_type)
         if not stages:
             raise ValueError("config.run names no stage")
         mesh = sharding.make_mesh(config.mesh.shape)
@@ -66,7 +67,7 @@ class Run(Setup):
     config: ConfigDict
     workdir: str
     writer: MetricsWriter | Silent
-    sampler: Sampler
+    sampler: Sampler | CopySampler
     stop: Stop
     profile: str
 
@@ -85,17 +86,20 @@ def run(config: ConfigDict, workdir: str, profile: str = "") -> None:
     distributed.check()
     Profile(profile, workdir, "")  # a mistake must not wait for the data
     setup = processes.agreed(lambda: Setup.of(config))
+    speaks = isinstance(setup.system, System)  # a vocoder in training has neither a voice nor words
     # nor for the first samples, which process 0 alone makes
-    processes.agreed(lambda: processes.first_process() and vocoder.choose(config.infer.vocoder, setup.system.mel))
+    first = speaks and processes.first_process()
+    processes.agreed(lambda: first and vocoder.choose(config.infer.vocoder, setup.system.mel))
     source = processes.in_turn(lambda: open_data(config, setup))
     same_everywhere(config, source)
     processes.first(lambda: claim(workdir, config))
     main = processes.first_process()
-    voice = processes.agreed(lambda: keep_voice(workdir, config, source) if main else None)
+    voice = processes.agreed(lambda: keep_voice(workdir, config, source) if main and speaks else None)
     stop = Stop()
     with jax.set_mesh(setup.mesh), nn.logical_axis_rules(setup.rules), stop.listening():
         writer = processes.agreed(lambda: MetricsWriter(workdir) if main else Silent())
-        sampler = Sampler(config, voice)
+        system = setup.system
+        sampler = CopySampler(config, system) if isinstance(system, VocoderSystem) else Sampler(config, voice)
         r = Run(
             **vars(setup), config=config, workdir=workdir, writer=writer, sampler=sampler, stop=stop, profile=profile
         )
@@ -119,7 +123,8 @@ def open_data(config: ConfigDict, setup: Setup) -> sources.Source:
       ValueError: data sets that are not there, or that the models and stages can't use.
     """
     source = sources.open_source(config.data, "train")  # builds the data set if need be
-    check_data(setup.system, setup.stages, source)
+    if isinstance(setup.system, System):
+        check_data(setup.system, setup.stages, source)
     sources.open_source(config.data, "validation")  # now, not after the first stage
     return source
 
@@ -160,7 +165,7 @@ def check_data(system: System, stages: Sequence[Stage], source: sources.Source) 
 
 def print_sizes(r: Run) -> None:
     processes.say(flops.parameter_table(r.system))
-    dtype = np.dtype(r.system.tokenizer.dtype).name
+    dtype = np.dtype(r.system.dtype).name
     where = f"{r.mesh.size} device(s)" + (f" of {jax.process_count()} processes" if processes.several() else "")
     processes.say(f"computing in {dtype} on {where}")
 
@@ -172,12 +177,14 @@ def initial(r: Run) -> Any:
     """First parameters of the run: fresh, but for `warm_groups` where another workdir gives its last ones."""
     shardings = sharding.param_shardings(r.system.abstract(), r.mesh, r.rules)
     other, groups = r.config.warm_start, r.config.warm_groups
-    unknown = [group for group in groups if group not in GROUPS]
+    unknown = [group for group in groups if group not in r.system.groups]
     if unknown:
-        raise ValueError(f"warm_groups names unknown group {unknown[0]!r}: groups are {', '.join(GROUPS)}")
+        raise ValueError(f"warm_groups names unknown group {unknown[0]!r}: groups are {', '.join(r.system.groups)}")
     own = {g: place for g, place in shardings.items() if not other or g not in groups}
     make = jax.jit(lambda key: {g: p for g, p in r.system.unboxed(key).items() if g in own}, out_shardings=own)
     fresh = make(jax.random.key(r.config.seed))
+    if isinstance(r.system, VocoderSystem) and r.config.warm_vocoder:
+        fresh["vocoder"] = jax.device_put(published(r.config.warm_vocoder, r.system), shardings["vocoder"])
     if not other:
         return fresh
     try:
@@ -189,6 +196,20 @@ def initial(r: Run) -> Any:
         return {**fresh, **load_last(other, names, groups, places)[1]}
     except FileNotFoundError as error:
         raise ValueError(f"warm_start: {error}") from None
+
+
+def published(name: str, system: VocoderSystem) -> Any:
+    """Parameters of the generator `name` (`infer.vocoder.weights`) for a vocoder of its shape.
+
+    It may have read another mel: it learns.
+
+    Raises:
+      FileNotFoundError, ValueError: there is none, or it has another shape.
+    """
+    shape, _, params = vocoder.weights(name)
+    if shape != system.vocoder.config:
+        raise ValueError(f"warm_vocoder: {name} is a {shape}, but model.vocoder is a {system.vocoder.config}")
+    return params
 
 
 def begin(r: Run, stage: Stage, params: Any) -> state.State:
@@ -227,7 +248,7 @@ def resume(r: Run) -> tuple[state.State | None, int]:
             continue
         at, tree, _ = found
         live = tree.get("live", {})
-        params, ema = {**{g: tree[g] for g in GROUPS}, **live}, {g: tree[g] for g in live}
+        params, ema = {**{g: tree[g] for g in r.system.groups}, **live}, {g: tree[g] for g in live}
         r.writer.truncate(at, stage.name)
         processes.say(f"continuing stage {stage.name} at step {at} of {stage.steps}")
         return state.State(params, tree["frozen"], ema, tree["opt"], **tree["misc"]), stage.index
@@ -311,6 +332,10 @@ def train_stage(r: Run, stage: Stage, s: state.State) -> state.State:
 
 def save(r: Run, stage: Stage, saver: Checkpointer, s: state.State, at: int) -> None:
     r.writer.push()
+    system = r.system
+    if isinstance(system, VocoderSystem):
+        params = on_one_device(s.result["vocoder"])
+        processes.first(lambda: keep_vocoder(r.workdir, system, params))
     saver.save(at, items(s), {"stage": stage.name, "seed": r.config.seed})
 
 

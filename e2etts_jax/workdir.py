@@ -2,6 +2,8 @@
 
 import io
 import json
+import tempfile
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,7 +12,9 @@ from ml_collections import ConfigDict
 
 from e2etts_jax.bucket import write
 from e2etts_jax.data import sources
-from e2etts_jax.infer.synthesizer import ONE_VOICE, VOICE
+from e2etts_jax.infer import vocoder
+from e2etts_jax.infer.synthesizer import ONE_VOICE, VOCODER, VOICE
+from e2etts_jax.vocoding import VocoderSystem
 
 # What may differ between two runs of one workdir: nothing here changes a bit of the result.
 FREE = ("log_every", "checkpoint_every", "keep", "max_skipped", "infer", "data.workers", "data.prefetch")
@@ -56,3 +60,11 @@ def keep_voice(workdir: str, config: ConfigDict, source: sources.Source) -> np.n
             write(epath.Path(workdir) / VOICE, file.getvalue())
             return vector
     return None
+
+
+def keep_vocoder(workdir: str, system: VocoderSystem, params: Any) -> None:
+    """Writes the file that `infer.vocoder` may name, with these parameters of the vocoder."""
+    with tempfile.TemporaryDirectory() as folder:  # the workdir may be in a bucket
+        path = Path(folder) / VOCODER
+        vocoder.save(path, system.vocoder.config, system.mel, params)
+        write(epath.Path(workdir) / VOCODER, path.read_bytes())

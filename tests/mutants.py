@@ -49,7 +49,7 @@ MUTANTS = (
     ("Muon moves embeddings", "optim.py", '"blocks" in names and', "", "test_optim.py"),
     ("norms decay", "optim.py", "path[-1].key in DECAYED", "True", "test_optim.py test_contract.py"),
     ("the average starts over in every step", "step.py", "old + rate * (new - old)", "new", "test_ema.py"),
-    ("a run goes on with its average", "train.py", '{**{g: tree[g] for g in GROUPS}, **live}', '{g: tree[g] for g in GROUPS}', "test_train.py -k bit_by_bit"),
+    ("a run goes on with its average", "train.py", '{**{g: tree[g] for g in r.system.groups}, **live}', '{g: tree[g] for g in r.system.groups}', "test_train.py -k bit_by_bit"),
     # resume
     ("data starts over after a resume", "train.py", "pipeline.stream(batches, start,", "pipeline.stream(batches, 0,", "test_train.py -k 'bit_by_bit or digit'"),
     ("moments are lost on resume", "train.py", 'state.State(params, tree["frozen"], ema, tree["opt"],', 'state.State(params, tree["frozen"], ema, jax.tree.map(lambda x: x * 0, tree["opt"]),', "test_train.py -k bit_by_bit"),

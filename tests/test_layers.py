@@ -25,7 +25,7 @@ LAYERS: list[set[str]] = [
         "models.ode",
     },
     {"models", "data", "features", "stages", "optim", "sharding", "metrics", "interop", "chips", "hlo"},
-    {"augment", "system", "forward", "losses", "state", "checkpoint", "infer"},
+    {"augment", "system", "vocoding", "trainable", "forward", "losses", "state", "checkpoint", "infer"},
     {"step", "flops"},
     {"rows", "profile", "progress", "samples", "workdir", "weights", "train", "evaluate"},
     {

