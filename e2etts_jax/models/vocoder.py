@@ -79,7 +79,8 @@ class ResBlock(nn.Module):
 def check(config: VocoderConfig, n_mels: int, params: Any) -> None:
     """Raises ValueError, naming the first difference, where `params` are not those of a generator of this shape."""
     mel = jax.ShapeDtypeStruct((1, 1, n_mels), jnp.float32)
-    fresh = jax.eval_shape(lambda key: nn.unbox(Vocoder(config).init(key, mel)["params"]), jax.random.key(0))
+    make = lambda key, mel: nn.unbox(Vocoder(config).init(key, mel)["params"])  # noqa: E731
+    fresh = jax.eval_shape(make, jax.random.key(0), mel)
     wanted, found = (
         {jax.tree_util.keystr(path, simple=True, separator="/"): leaf.shape for path, leaf in leaves}
         for leaves in map(jax.tree_util.tree_leaves_with_path, (fresh, params))
