@@ -25,7 +25,7 @@ class Recipe:
 
 
 RECIPES = {
-    "tiny": Recipe(steps=400, batch_size=8, lr=1e-3, segment=32),
+    "tiny": Recipe(steps=400, batch_size=8, lr=1e-3, segment=16),
     "small": Recipe(steps=500_000, batch_size=16, lr=2e-4, segment=32),
     "base": Recipe(steps=1_000_000, batch_size=64, lr=2e-4, segment=32),
 }

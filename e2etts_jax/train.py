@@ -206,9 +206,13 @@ def published(name: str, system: VocoderSystem) -> Any:
     Raises:
       FileNotFoundError, ValueError: there is none, or it has another shape.
     """
-    shape, _, params = vocoder.weights(name)
-    if shape != system.vocoder.config:
-        raise ValueError(f"warm_vocoder: {name} is a {shape}, but model.vocoder is a {system.vocoder.config}")
+    shape, mel, params = vocoder.weights(name)
+    own = system.vocoder.config
+    if (shape, mel.n_mels) != (own, system.mel.n_mels):
+        raise ValueError(
+            f"warm_vocoder: {name} is a {shape} of {mel.n_mels} bins, "
+            f"but the config wants a {own} of {system.mel.n_mels}"
+        )
     return params
 
 

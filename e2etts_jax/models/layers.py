@@ -128,7 +128,6 @@ def convolution(
     dilation: int = 1,
     spread: int = 1,
     padding: int | None = None,
-    init: Initializer = lecun,
     dtype: DTypeLike,
     name: str,
 ) -> nn.Conv:
@@ -148,7 +147,7 @@ def convolution(
         padding=[(side, side) for side in sides],
         input_dilation=spread,
         kernel_dilation=dilation,
-        kernel_init=nn.with_logical_partitioning(init, (*(None for _ in kernel), "conv_in", "embed_out")),
+        kernel_init=nn.with_logical_partitioning(lecun, (*(None for _ in kernel), "conv_in", "embed_out")),
         bias_init=nn.with_logical_partitioning(zeros, ("embed_out",)),
         dtype=dtype,
         name=name,

@@ -14,7 +14,6 @@ from jaxtyping import Array, Float
 from e2etts_jax.models.layers import convolution
 
 SLOPE = 0.1  # of the leaky ReLUs, but for the last one, which has 0.01
-SMALL = nn.initializers.normal(0.01)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,7 +68,7 @@ class ResBlock(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "B N C"]) -> Float[Array, "B N C"]:
-        conv = functools.partial(convolution, x.shape[-1], (self.kernel,), init=SMALL, dtype=self.dtype)
+        conv = functools.partial(convolution, x.shape[-1], (self.kernel,), dtype=self.dtype)
         for i, dilation in enumerate(self.dilations):
             part = conv(dilation=dilation, name=f"dilated_{i}")(nn.leaky_relu(x, SLOPE))
             x = x + conv(name=f"plain_{i}")(nn.leaky_relu(part, SLOPE))
@@ -108,7 +107,6 @@ class Vocoder(nn.Module):
                 (kernel,),
                 spread=rate,
                 padding=side,
-                init=nn.initializers.variance_scaling(rate, "fan_in", "normal"),  # of `rate` samples, one is not 0
                 dtype=self.dtype,
                 name=f"up_{i}",
             )(nn.leaky_relu(x, SLOPE))
