@@ -271,9 +271,9 @@ def test_a_run_goes_on_and_leaves_a_file_that_speaks(tmp_path: Path):
     last = [{k: v for k, v in line[-1].items() if k.startswith("val/")} for line in lines]
     assert last[0] == last[1] and set(last[0]) == {f"val/{n}" for n in ("mel", "adversarial", "features", "critic")}
     files = [w / "vocoder.safetensors" for w in (whole, halted)]
-    assert files[0].read_bytes() == files[1].read_bytes(), "a run that went on ends with other bits"
+    shape, mel, params = vocoder.load(files[0])  # the files' headers have no order
+    assert same_bits(params, vocoder.load(files[1])[2]), "a run that went on ends with other bits"
 
-    shape, mel, params = vocoder.load(files[0])
     system = VocoderSystem.from_config(c)
     given = np.random.default_rng(0).standard_normal((2, 30, 20)).astype(np.float32)
     mine = np.asarray(system.vocoder.apply({"params": params}, given))
