@@ -23,6 +23,7 @@ LAYERS: list[set[str]] = [
         "stopping",
         "models.fsq",
         "models.ode",
+        "voices",
     },
     {"models", "data", "features", "stages", "optim", "sharding", "metrics", "interop", "chips", "hlo"},
     {"augment", "system", "vocoding", "trainable", "forward", "losses", "state", "checkpoint", "infer"},

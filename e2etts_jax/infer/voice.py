@@ -111,14 +111,15 @@ def packaged() -> Path:
 
 
 def quantized(flat: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """Arrays by name: those of two axes or more as int8, with a scale for all that the last but one axis sums over."""
+    """Arrays by name: those of two axes or more as int8, with a scale for each column of each layer."""
     made: dict[str, np.ndarray] = {}
     for name, value in flat.items():
         array = np.ascontiguousarray(value, np.float32)
         if array.ndim < 2 or array.size <= SMALL:
             made[name] = array
             continue
-        scale = np.maximum(np.abs(array).max(axis=-2, keepdims=True), 1e-12) / 127
+        summed = tuple(range("/blocks/" in name, array.ndim - 1))  # a stack of layers has them on its first axis
+        scale = np.maximum(np.abs(array).max(axis=summed, keepdims=True), 1e-12) / 127
         made[name], made[name + SCALE] = np.round(array / scale).astype(np.int8), scale
     return made
 

@@ -2,12 +2,16 @@
 
 import json
 import shutil
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
 import jax
+import jiwer
 import numpy as np
 import pytest
+import soundfile as sf
 from flax import linen as nn
 from tiny import Tiny
 
@@ -23,7 +27,7 @@ def generator(built: Tiny, tmp_path_factory: pytest.TempPathFactory) -> str:
     shape = VocoderConfig(width=8, rates=(16, mel.hop // 16), kernels=(32, mel.hop // 8), res_kernels=(3,))
     params = nn.unbox(Vocoder(shape).init(jax.random.key(1), np.zeros((1, 3, mel.n_mels)))["params"])
     path = tmp_path_factory.mktemp("vocoder") / "small.safetensors"
-    vocoder.save(path, shape, mel, jax.tree.map(lambda x: 5 * np.asarray(x), params))
+    vocoder.save(path, shape, mel, jax.tree.map(np.asarray, params))
     return str(path)
 
 
@@ -47,13 +51,16 @@ def file(run: Path, generator: str, tmp_path_factory: pytest.TempPathFactory) ->
 
 
 def test_matrices_are_int8_and_come_back_nearly(built: Tiny) -> None:
-    flat = {"a/kernel": np.random.default_rng(0).standard_normal((2, 80, 40)).astype(np.float32) * 7, "b": np.ones(3)}
+    flat = {
+        "fm/blocks/kernel": np.random.default_rng(0).standard_normal((2, 80, 40)).astype(np.float32) * 7,
+        "b": np.ones(3),
+    }
     stored = voice.quantized(flat)
-    assert stored["a/kernel"].dtype == np.int8 and stored["b"].dtype == np.float32
+    assert stored["fm/blocks/kernel"].dtype == np.int8 and stored["b"].dtype == np.float32
     back = voice.dequantized(stored)
     assert set(back) == set(flat)
-    largest = np.abs(flat["a/kernel"]).max(axis=1, keepdims=True)
-    assert (np.abs(back["a/kernel"] - flat["a/kernel"]) <= largest / 254 * 1.001).all()
+    largest = np.abs(flat["fm/blocks/kernel"]).max(axis=1, keepdims=True)
+    assert (np.abs(back["fm/blocks/kernel"] - flat["fm/blocks/kernel"]) <= largest / 254 * 1.001).all()
     np.testing.assert_array_equal(back["b"], flat["b"])
 
 
@@ -108,3 +115,25 @@ def test_what_is_no_voice_is_refused(file: Path, tmp_path: Path) -> None:
     about["config"]["model"]["fm"]["width"] *= 2
     with pytest.raises(ValueError, match="other models than its config describes"):
         Synthesizer.load(damage(file, tmp_path, "config.json", json.dumps(about).encode()))
+
+
+# --- the one that comes along -----------------------------------------------------------------------------------------
+
+
+def test_the_packaged_voice_is_small_and_says_what_it_is_told() -> None:
+    path = voice.packaged()
+    assert path.stat().st_size <= 24e6
+    held, s = voice.load(path), Synthesizer.load(path)
+    assert len(held.words) > 100 and "can't say" in held.card and s.config.infer.candidates > 1
+    (ids,) = s.generate_tokens([text := "five two three"])
+    assert jiwer.cer(text, s.recognize_tokens([ids])[0]) < 0.25
+    (wav,) = s.decode_tokens([ids])
+    assert len(wav) == len(ids) * s._system.samples_per_token and 0.05 < np.abs(wav).max() <= 1
+
+
+def test_without_a_workdir_it_speaks(repo_root: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "e2etts_jax.synthesize", "--text=nine", f"--out={tmp_path}/x.wav"]
+    fast = ["--infer=vocoder=griffin_lim", "--infer=candidates=1"]
+    done = subprocess.run([*command, *fast], cwd=repo_root, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert sf.info(tmp_path / "x.wav").frames > 0

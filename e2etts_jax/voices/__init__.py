@@ -1,0 +1,1 @@
+"""The voice that comes along: docs/speaking.md, `export_voice`."""
