@@ -24,6 +24,15 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 REPO_ROOT = Path(__file__).resolve().parent.parent
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _room_for_programs() -> Iterator[None]:
+    """Forgets compiled programs before their mappings reach the kernel's limit, where compiling crashes."""
+    yield
+    maps, limit = Path("/proc/self/maps"), Path("/proc/sys/vm/max_map_count")
+    if "jax" in sys.modules and maps.exists() and 2 * maps.read_bytes().count(b"\n") > int(limit.read_text()):
+        sys.modules["jax"].clear_caches()
+
+
 @pytest.fixture
 def strict_dtypes() -> Iterator[None]:
     """No implicit dtype promotion. Not for every test, because optax's own schedules and Adam promote."""

@@ -66,7 +66,7 @@ def mels(
     cache = programs.no_chunk(*solver, -(-room // size) * size)
     start, last = 0, False
     while not last:
-        made, ended = tokens(start + size + ahead - len(before))
+        made, ended = tokens(start + size + max(ahead, 1) - len(before))  # one more tells whether this is the last
         count = len(before) + len(made)
         if count <= start:
             return

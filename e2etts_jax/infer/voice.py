@@ -8,6 +8,7 @@ import dataclasses
 import json
 import os
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ CONFIG, WEIGHTS, CARD = "config.json", "weights.safetensors", "CARD.md"
 INCLUDED = "included"  # value of infer.vocoder: the file's own
 SMALL = 4096  # numbers up to which an array is kept as it is
 SCALE = ":scale"
+DAMAGED = (zipfile.BadZipFile, zlib.error, SafetensorError, KeyError, ValueError, TypeError, AttributeError)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -94,7 +96,7 @@ def load(path: str | Path) -> Voice:
         return Voice(
             about["config"], about["stage"], tree, speaker, (shape, mel, generator), frozenset(about["words"]), card
         )
-    except (zipfile.BadZipFile, SafetensorError, KeyError, ValueError) as error:
+    except DAMAGED as error:
         raise ValueError(f"{path} is no voice that e2etts_jax.export_voice wrote: {error}") from None
 
 

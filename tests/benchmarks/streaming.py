@@ -94,7 +94,10 @@ def joints(streamed: list[list[np.ndarray]], rate: int) -> dict[str, float]:
     made = {
         f"largest_{what}_{kind}": round(most[kind][i], 4) for kind in most for i, what in enumerate(("step", "rise"))
     }
-    return made | {"joints": sum(len(parts) - 1 for parts in streamed), "worst_sentence_ratio": round(max(ratios), 3)}
+    return made | {
+        "joints": sum(len(parts) - 1 for parts in streamed),
+        "worst_sentence_ratio": round(max(ratios, default=0.0), 3),
+    }
 
 
 if __name__ == "__main__":
