@@ -7,29 +7,19 @@ torch and transformers. Both draw as many tokens from prompts of the same length
 25 and top-p 0.8, and greedily; neither may stop early. Medians of three runs after a first one that is not counted.
 """
 
-import argparse
-import json
-import statistics
-import subprocess
 import tempfile
-import time
 from pathlib import Path
 
+import beside
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import linen as nn
 
-from configs import joint
 from e2etts_jax.checkpoint import Checkpointer
-from e2etts_jax.data.text import make_both
 from e2etts_jax.models.generate import Sampling, generate
-from e2etts_jax.models.tokenizer import Tokenizer
-from e2etts_jax.system import System
 from e2etts_jax.weights import export_weights
 
 TEXT = 64  # ids of each text
-RUNS = 3
 THEIRS = """
 import json, statistics, sys, time, torch, transformers
 folder, rows, tokens, text, runs = sys.argv[1], *map(int, sys.argv[2:])
@@ -53,17 +43,9 @@ print(json.dumps(made))
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--torch_python", required=True)
-    parser.add_argument("--size", default="small")
-    parser.add_argument("--rows", type=int, default=16)
-    parser.add_argument("--tokens", type=int, default=256)
-    parser.add_argument("--out", type=Path)
-    options = parser.parse_args()
-    config = joint.get_config(f"{options.size},dtype=float32")
-    system = System.from_config(config, *make_both(config.text).sizes)
-    params = nn.unbox(system.init(jax.random.key(0)))
-    codebook = system.tokenizer.apply({"params": params["tokenizer"]}, method=Tokenizer.codebook)
+    options = beside.options(__doc__, rows=16, tokens=256)
+    config, system, params = beside.models(options.size)
+    codebook = beside.codebook(system, params)
     text = jnp.asarray(np.random.default_rng(0).integers(1, 20, (options.rows, TEXT)), jnp.int32)
     length, keys = jnp.full(options.rows, TEXT), jax.random.split(jax.random.key(1), options.rows)
     must = {"min_ratio": 1e3, "max_ratio": 1e3, "repetition": 1.0}
@@ -72,13 +54,9 @@ def main() -> None:
         run = jax.jit(
             lambda p, s=sampling: generate(system.llm, p, text, length, codebook, keys, options.tokens, s)  # noqa: B023
         )
-        times = []
-        for _ in range(RUNS + 1):
-            begun = time.perf_counter()
-            _, count = jax.block_until_ready(run(params["llm"]))
-            times.append(time.perf_counter() - begun)
+        seconds, (_, count) = beside.median(lambda: run(params["llm"]))  # noqa: B023
         assert (np.asarray(count) == options.tokens).all()
-        ours[way] = options.rows * options.tokens / statistics.median(times[1:])
+        ours[way] = options.rows * options.tokens / seconds
     with tempfile.TemporaryDirectory() as folder:
         workdir = Path(folder) / "run"
         workdir.mkdir()
@@ -87,9 +65,8 @@ def main() -> None:
         saver.save(1, {name: params[name] for name in ("tokenizer", "llm")}, {})
         saver.close()
         export_weights(str(workdir), "tune", Path(folder) / "out", "float32")
-        numbers = (options.rows, options.tokens, TEXT, RUNS)
-        command = [options.torch_python, "-c", THEIRS, str(Path(folder) / "out"), *map(str, numbers)]
-        theirs = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
+        numbers = (options.rows, options.tokens, TEXT, beside.RUNS)
+        theirs = beside.theirs(options.torch_python, THEIRS, Path(folder) / "out", *numbers)
     size = sum(x.size for x in jax.tree.leaves(params["llm"]))
     result = {"size": options.size, "parameters": size, "rows": options.rows, "tokens": options.tokens}
     result |= {"jax": jax.__version__, "versions": theirs.pop("versions")}
@@ -100,9 +77,7 @@ def main() -> None:
             "ratio": round(speed / theirs[way], 2),
         }
         print(f"{way}: {speed:.0f} tokens/s here, {theirs[way]:.0f} there: {speed / theirs[way]:.2f} times")
-    if options.out:
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(json.dumps(result, indent=1) + "\n")
+    beside.keep(options.out, result)
 
 
 if __name__ == "__main__":

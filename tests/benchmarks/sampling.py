@@ -6,28 +6,20 @@ Random weights of configs/joint.py at the size, float32, all cores, ten Euler st
 batch). The mels must agree, or there is no result. Medians of three runs after a first one that is not counted.
 """
 
-import argparse
 import json
-import statistics
-import subprocess
 import tempfile
-import time
 from pathlib import Path
 
+import beside
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import linen as nn
 from flax import traverse_util
 
-from configs import joint
-from e2etts_jax.data.text import make_both
 from e2etts_jax.infer import programs
-from e2etts_jax.models.tokenizer import Tokenizer
 from e2etts_jax.rng import Streams
-from e2etts_jax.system import System
 
-STEPS, GUIDANCE, RUNS = 10, 0.7, 3
+STEPS, GUIDANCE = 10, 0.7
 THEIRS = """
 import json, statistics, sys, time
 import numpy as np, torch, torch.nn.functional as F
@@ -36,7 +28,7 @@ folder, steps, guidance, runs = sys.argv[1], int(sys.argv[2]), float(sys.argv[3]
 about = json.load(open(folder + "/about.json"))
 w = {name: torch.from_numpy(array) for name, array in np.load(folder + "/weights.npz").items()}
 given = {name: torch.from_numpy(array) for name, array in np.load(folder + "/given.npz").items()}
-width, heads, patch, look, per = (about[name] for name in ("width", "heads", "patch", "look_ahead", "per_token"))
+width, heads, patch, look = (about[name] for name in ("width", "heads", "patch", "look_ahead"))
 dense = lambda x, name, at=None: F.linear(
     x, *(w[f"{name}/{part}"] if at is None else w[f"{name}/{part}"][at] for part in ("weight", "bias")))
 
@@ -116,39 +108,25 @@ def for_torch(params: dict) -> dict[str, np.ndarray]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--torch_python", required=True)
-    parser.add_argument("--size", default="small")
-    parser.add_argument("--rows", type=int, default=4)
-    parser.add_argument("--tokens", type=int, default=96)
-    parser.add_argument("--out", type=Path)
-    options = parser.parse_args()
-    config = joint.get_config(f"{options.size},dtype=float32")
-    system = System.from_config(config, *make_both(config.text).sizes)
+    options = beside.options(__doc__, rows=4, tokens=96)
+    config, system, fresh = beside.models(options.size)
     rng, fm = np.random.default_rng(0), system.fm.config
     # the output layers begin at zero: as if trained, so that something is compared
-    params = jax.tree.map(
-        lambda x: x + 0.02 * rng.standard_normal(x.shape, np.float32), nn.unbox(system.init(jax.random.key(0)))
-    )
-    codebook = system.tokenizer.apply({"params": params["tokenizer"]}, method=Tokenizer.codebook)
+    params = jax.tree.map(lambda x: x + 0.02 * rng.standard_normal(x.shape, np.float32), fresh)
     ids = jnp.asarray(rng.integers(0, system.vocab, (options.rows, options.tokens)), jnp.int32)
     length, speaker = jnp.full(options.rows, options.tokens), rng.standard_normal(fm.speaker).astype(np.float32)
     streams = Streams(jax.random.key(1), jnp.arange(options.rows))
-    took = []
-    for _ in range(RUNS + 1):
-        begun = time.perf_counter()
-        mel = jax.block_until_ready(programs.flow(system, STEPS, GUIDANCE, params, ids, length, speaker, streams))
-        took.append(time.perf_counter() - begun)
-    ours = statistics.median(took[1:])
+    given = (system, STEPS, GUIDANCE, params, ids, length, speaker, streams)
+    ours, mel = beside.median(lambda: programs.flow(*given))
     about = {name: getattr(fm, name) for name in ("width", "heads", "patch", "look_ahead", "layers", "predict")}
-    about |= {"per_token": system.frames_per_token, "mean": system.mel.mean, "std": system.mel.std}
+    about |= {"mean": system.mel.mean, "std": system.mel.std}
     noise = streams.draw("flow_noise", (options.tokens * system.frames_per_token, system.mel.n_mels))
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "about.json").write_text(json.dumps(about))
         np.savez(Path(folder) / "weights.npz", **for_torch(params["fm"]))
-        np.savez(Path(folder) / "given.npz", noise=noise, q=codebook[ids], speaker=speaker)
-        command = [options.torch_python, "-c", THEIRS, folder, *map(str, (STEPS, GUIDANCE, RUNS))]
-        theirs = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
+        q = beside.codebook(system, params)[ids]
+        np.savez(Path(folder) / "given.npz", noise=noise, q=q, speaker=speaker)
+        theirs = beside.theirs(options.torch_python, THEIRS, folder, STEPS, GUIDANCE, beside.RUNS)
         other = np.maximum(np.load(Path(folder) / "theirs.npy"), np.log(system.mel.floor))
     apart = float(np.abs(np.asarray(mel) - other).max())
     if apart > 0.01:
@@ -157,16 +135,10 @@ def main() -> None:
     result = {"size": options.size, "parameters": sum(x.size for x in jax.tree.leaves(params["fm"]))}
     result |= {"rows": options.rows, "tokens": options.tokens, "steps": STEPS, "guidance": GUIDANCE}
     result |= {"jax": jax.__version__, "versions": theirs["versions"], "mels_differ_by": apart}
-    result |= {
-        "ours": round(ours, 3),
-        "pytorch": round(theirs["seconds"], 3),
-        "ratio": round(theirs["seconds"] / ours, 2),
-    }
-    result["s_per_audio_s"] = round(ours / seconds, 3)
+    result |= {"ours": round(ours, 3), "pytorch": round(theirs["seconds"], 3)}
+    result |= {"ratio": round(theirs["seconds"] / ours, 2), "s_per_audio_s": round(ours / seconds, 3)}
     print(json.dumps(result))
-    if options.out:
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(json.dumps(result, indent=1) + "\n")
+    beside.keep(options.out, result)
 
 
 if __name__ == "__main__":
