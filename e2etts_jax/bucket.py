@@ -22,7 +22,7 @@ def write(path: epath.Path, content: bytes) -> None:
     if is_remote(path):  # a bucket does so by itself
         path.write_bytes(content)
         return
-    part = path.with_name(f"{path.name}.tmp")
+    part = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     part.write_bytes(content)
     part.replace(path)
 

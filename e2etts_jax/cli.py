@@ -8,6 +8,8 @@ from collections.abc import Callable
 
 from absl import flags
 
+MENDABLE = (ImportError, ValueError, FloatingPointError, OSError)  # by the user
+
 OUT = flags.DEFINE_string(
     "out", None, "what to write: a file (synthesize, import_vocoder) or a folder (evaluate, prepare, export)"
 )
@@ -43,7 +45,7 @@ def guarded(command: Callable[[], object]) -> int:
     """
     try:
         command()
-    except (ImportError, ValueError, FloatingPointError, OSError) as error:
+    except MENDABLE as error:
         if os.environ.get("E2ETTS_TRACEBACK"):
             raise
         if getattr(error, "errno", None) == errno.ENOSPC:

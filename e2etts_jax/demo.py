@@ -29,7 +29,6 @@ SHARE = flags.DEFINE_boolean("share", False, "a public address for three days, t
 MISSING = 'the page needs Gradio: pip install "e2etts_jax[demo]"'
 KEPT = 2  # stages in memory
 LARGEST_SEED = 2**31 - 1
-MENDABLE = (ImportError, ValueError, FloatingPointError, OSError)  # by the user, as in cli.guarded
 
 SANS = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "Liberation Sans", "sans-serif")
 MONO = ("ui-monospace", "Menlo", "Consolas", "monospace")
@@ -149,7 +148,7 @@ def page(stages: Stages, workdir: str) -> Any:
         try:
             with collected_warnings() as warnings:
                 spoken = speak(stages, text, recording, words, stage, seed)
-        except MENDABLE as error:
+        except cli.MENDABLE as error:
             raise gr.Error(html.escape(str(error)), print_exception=False) from None
         for message in warnings:
             gr.Warning(html.escape(message))

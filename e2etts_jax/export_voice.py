@@ -39,8 +39,11 @@ def voice_of(workdir: str, stage: str | None, vocoder: str, card: str, most_word
 
     s = Synthesizer.load(workdir, stage, infer=[f"vocoder={vocoder}"])
     words: set[str] = set()
-    if most_words:
-        words = {word for text in sources.open_source(s.config.data, "train").texts for word in s.words_of(text)}
+    for text in sources.open_source(s.config.data, "train").texts if most_words else ():
+        words.update(s.words_of(text))
+        if len(words) > most_words:  # no list of all that it can say
+            words.clear()
+            break
     config = json.loads(s.config.to_json())
     return Voice(
         config=config,
@@ -48,7 +51,7 @@ def voice_of(workdir: str, stage: str | None, vocoder: str, card: str, most_word
         params=jax.tree.map(np.asarray, s.params),
         speaker=s.speaker,
         vocoder=vocoders.weights(vocoder),
-        words=frozenset(words) if len(words) <= most_words else frozenset(),
+        words=frozenset(words),
         card=card,
     )
 

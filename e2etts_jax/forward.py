@@ -17,6 +17,7 @@ from e2etts_jax.features import waveform
 from e2etts_jax.models import ode, relax
 from e2etts_jax.models.flow import FlowModel, path
 from e2etts_jax.models.generate import Sampling, generate
+from e2etts_jax.models.kernels import Chunks
 from e2etts_jax.models.llm import LLM, by_chunk, speech_logits
 from e2etts_jax.models.tokenizer import Tokenizer, Tokens
 from e2etts_jax.rng import Streams
@@ -231,10 +232,10 @@ class Wiring:
         hidden = self.plan.tokens_to_fm == "llm_hidden"
         cond = fm.apply(variables, c.cond, c.mask, hidden=hidden, method=FlowModel.condition)
         speaker = self.batch.speaker * self.batch.speaker_mask[:, None]
-        sizes = self.plan.fm_chunks or (0,)
-        chunk = (self.streams.choose("fm_chunk", sizes), sizes)
+        sizes = self.plan.fm_chunks
+        chunks = Chunks(self.streams.choose("fm_chunk", sizes), sizes) if any(sizes) else None
         return lambda x, t: fm.apply(
-            variables, x, t, cond, c.mel, c.prompt_mask, speaker, keep, c.mask, chunk, method=FlowModel.velocity
+            variables, x, t, cond, c.mel, c.prompt_mask, speaker, keep, c.mask, chunks, method=FlowModel.velocity
         )
 
     def flow(self) -> FlowOut:

@@ -2,8 +2,6 @@
 
 import io
 import json
-import tempfile
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -64,7 +62,4 @@ def keep_voice(workdir: str, config: ConfigDict, source: sources.Source) -> np.n
 
 def keep_vocoder(workdir: str, system: VocoderSystem, params: Any) -> None:
     """Writes the file that `infer.vocoder` may name, with these parameters of the vocoder."""
-    with tempfile.TemporaryDirectory() as folder:  # the workdir may be in a bucket
-        path = Path(folder) / VOCODER
-        vocoder.save(path, system.vocoder.config, system.mel, params)
-        write(epath.Path(workdir) / VOCODER, path.read_bytes())
+    vocoder.save(epath.Path(workdir) / VOCODER, system.vocoder.config, system.mel, params)

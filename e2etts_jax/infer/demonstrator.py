@@ -9,9 +9,9 @@ import jax
 import numpy as np
 from jaxtyping import Float, Int
 
-from e2etts_jax.infer import long_text, programs
+from e2etts_jax.infer import long_text
 from e2etts_jax.infer.prompt import Prompt
-from e2etts_jax.infer.synthesizer import Synthesizer, padded
+from e2etts_jax.infer.synthesizer import Synthesizer
 
 COMPILING = "/jax/core/compile/backend_compile_duration"  # JAX's event for a program that was compiled or read back
 
@@ -76,12 +76,6 @@ class Demonstrator(Synthesizer):
             took=took,
             compiled=bool(compiled),
         )
-
-    def _log_mel(self, wav: Float[np.ndarray, " W"]) -> Float[np.ndarray, "M F"]:
-        """The log-mel that the vocoder reads, of W / hop frames."""
-        size = padded(*self._token_lens([wav]))
-        made = programs.mel(self._system, *self._pad([wav], [0], 1, size))
-        return np.asarray(made)[0, : -(-len(wav) // self._system.mel.hop)]
 
 
 @contextlib.contextmanager

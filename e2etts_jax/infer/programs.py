@@ -4,7 +4,7 @@ import functools
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from e2etts_jax.features import denormalize, log_mel, normalize
 from e2etts_jax.losses import ctc
@@ -12,6 +12,7 @@ from e2etts_jax.models import ode
 from e2etts_jax.models.attention import Cache
 from e2etts_jax.models.flow import FlowModel
 from e2etts_jax.models.generate import Drawing, Prompt, Sampling, begin, generate, go_on
+from e2etts_jax.models.kernels import Chunks
 from e2etts_jax.models.tokenizer import Tokenizer
 from e2etts_jax.rng import Streams
 from e2etts_jax.system import System
@@ -125,24 +126,31 @@ def flow(
     copies = 2 if guidance else 1
     cond, masks = jnp.tile(cond, (copies, 1, 1)), jnp.tile(mask, (copies, 1))
     keep = jnp.arange(copies * batch) < batch
-    known, known_mask = jnp.zeros((batch, frames, system.mel.n_mels)), jnp.zeros((batch, frames), bool)
-    if prompt is not None:
-        known = normalize(prompt[0], system.mel)
-        known_mask = length_mask(prompt[1] * system.frames_per_token, frames)
-    known, known_mask = jnp.tile(known, (copies, 1, 1)), jnp.tile(known_mask, (copies, 1))
+    chunks = Chunks(chunk, (chunk,)) if chunk else None
+    heard, heard_len = prompt or (jnp.zeros((batch, frames, system.mel.n_mels)), jnp.zeros(batch, jnp.int32))
+    heard_mask = length_mask(heard_len * system.frames_per_token, frames)
+    known, known_mask = jnp.tile(normalize(heard, system.mel), (copies, 1, 1)), jnp.tile(heard_mask, (copies, 1))
     speakers = jnp.broadcast_to(speaker, (copies * batch, speaker.shape[0]))
 
     def field(x: Float[Array, "B M F"], t: Float[Array, ""]) -> Float[Array, "B M F"]:
         point, times = jnp.tile(x, (copies, 1, 1)), jnp.full(copies * batch, t)
-        given = (point, times, cond, known, known_mask, speakers, keep, masks, (chunk, (chunk,)))
+        given = (point, times, cond, known, known_mask, speakers, keep, masks, chunks)
         return _guided(fm.apply(variables, *given, method=FlowModel.velocity), guidance)
 
     noise = streams.draw("flow_noise", (frames, system.mel.n_mels))
-    made = denormalize(ode.euler(field, noise, ode.cosine_times(steps)), system.mel)
-    if prompt is not None:
-        made = jnp.where(known_mask[:batch, :, None], prompt[0], made)
-    floor = jnp.log(system.mel.floor)
-    valid = jnp.repeat(mask, system.frames_per_token, axis=1)[..., None]
+    return _said(system, ode.euler(field, noise, ode.cosine_times(steps)), mask, heard, heard_mask)
+
+
+def _said(
+    system: System,
+    made: Float[Array, "B M F"],
+    mask: Bool[Array, "B T"],
+    heard: Float[Array, "B M F"],
+    heard_mask: Bool[Array, "B M"],
+) -> Float[Array, "B M F"]:
+    """The vocoder's log-mel: what was heard as it was, what the FM made, and silence where there are no tokens."""
+    made = jnp.where(heard_mask[..., None], heard, denormalize(made, system.mel))
+    floor, valid = jnp.log(system.mel.floor), jnp.repeat(mask, system.frames_per_token, axis=1)[..., None]
     return jnp.where(valid, jnp.maximum(made, floor), floor)
 
 
@@ -187,31 +195,28 @@ def flow_chunk(
     """
     variables, fm, per = {"params": params["fm"]}, system.fm, system.frames_per_token
     ahead, copies = fm.config.look_ahead, 2 if guidance else 1
-    size, room = ids.shape[0] - 2 * ahead, cache.key.shape[3] * fm.config.patch // per
+    size, each = ids.shape[0] - 2 * ahead, fm.positions_per_token
+    room = cache.key.shape[3] // each
     place = start - ahead + jnp.arange(ids.shape[0])
     there = ((place >= 0) & (place < token_len))[None]
     q = _codebook(system, params)[ids][None] * there[..., None]
-    each = per // fm.config.patch  # positions of a token
     cond = fm.apply(variables, q, there, method=FlowModel.condition)[:, ahead * each : (ahead + size) * each]
     seen = (jnp.arange(room) < jnp.minimum(start + size, token_len))[None]
-    mask, known_mask = there[:, ahead : ahead + size], (start * per + jnp.arange(size * per) < prompt[1] * per)[None]
+    mask, heard = there[:, ahead : ahead + size], prompt[0][None]
+    heard_mask = (start * per + jnp.arange(size * per) < prompt[1] * per)[None]
     copy = lambda x: jnp.tile(x, (copies,) + (1,) * (x.ndim - 1))  # noqa: E731
-    fixed = (*map(copy, (cond, normalize(prompt[0], system.mel)[None], known_mask, speaker[None])),)
-    keep, ends = jnp.arange(copies) < 1, (copy(mask), copy(seen))
+    fixed = (*map(copy, (cond, normalize(heard, system.mel), heard_mask, speaker[None])), jnp.arange(copies) < 1)
+    ends = copy(mask), copy(seen)
 
     def field(x: Float[Array, "1 C F"], t: Float[Array, ""], kept: Cache) -> tuple[Float[Array, "1 C F"], Cache]:
-        given = (copy(x), jnp.full(copies, t), *fixed, keep, *ends, kept, start)
+        given = (copy(x), jnp.full(copies, t), *fixed, *ends, kept, start)
         velocity, kept = fm.apply(variables, *given, method=FlowModel.next_chunk)
         return _guided(velocity, guidance), kept
 
     noise = streams.draw("flow_noise", (room * per, system.mel.n_mels))
     noise = jax.lax.dynamic_slice_in_dim(noise, start * per, size * per, axis=1)
     made, cache = ode.euler_with(field, noise, ode.cosine_times(steps), cache)
-    made, floor = (
-        jnp.where(known_mask[..., None], prompt[0][None], denormalize(made, system.mel)),
-        jnp.log(system.mel.floor),
-    )
-    return jnp.where(jnp.repeat(mask, per, axis=1)[..., None], jnp.maximum(made, floor), floor)[0], cache
+    return _said(system, made, mask, heard, heard_mask)[0], cache
 
 
 def _read(

@@ -70,14 +70,13 @@ def mels(
         count = len(before) + len(made)
         if count <= start:
             return
-        window = np.zeros(start + size + 2 * ahead, np.int32)  # the sentence, `ahead` places later
-        known = np.concatenate([before, made])[: len(window) - ahead]
-        window[ahead : ahead + len(known)] = known
+        sentence = np.pad(np.concatenate([before, made]), (ahead, size + ahead))
+        window = sentence[start : start + size + 2 * ahead]
         heard: Any = np.zeros((size * per_token, system.mel.n_mels), np.float32)
         if lead:
             part = lead.log_mel[start * per_token : (start + size) * per_token]
             heard[: len(part)] = part
-        given = (window[start:], jnp.int32(start), jnp.int32(count), speaker, streams, (heard, jnp.int32(len(before))))
+        given = (window, jnp.int32(start), jnp.int32(count), speaker, streams, (heard, jnp.int32(len(before))))
         mel, cache = programs.flow_chunk(*solver, params, cache, *given)
         last = ended and count <= start + size
         yield np.asarray(mel)[: (count - start) * per_token], last

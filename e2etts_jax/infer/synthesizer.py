@@ -158,7 +158,7 @@ class Synthesizer:
         held = voice.load(path)
         if stage not in (None, held.stage):
             raise ValueError(f"{path} holds stage {held.stage!r} alone, not {stage!r}")
-        config, chosen = _config(held.config), None
+        config, chosen = _completed(_config(held.config), path), None
         _decoding(config.infer, infer)
         system = System.from_config(config, *make_both(config.text).sizes)
         shapes = nn.unbox(system.abstract())
@@ -284,7 +284,7 @@ class Synthesizer:
         before = lead.text if lead else ""
         encoded = [self._encode(text, language, before) for text, language in zip(texts, spoken, strict=True)]
         self._warn_of_words(texts)
-        sampling = Sampling(**{name: infer[name] for name in SAMPLING})
+        sampling = self._sampling
 
         def run(rows: list[int], size: int, length: int) -> Ids:
             given = [encoded[row] for row in rows]
@@ -354,11 +354,10 @@ class Synthesizer:
         else:
             e = self._encode(text, language, lead.text if lead else "")
             self._warn_of_words([text])
-            sampling = Sampling(**{name: infer[name] for name in SAMPLING})
             given, said = _stack([e.ids], 1, self.config.data.max_text), None
             if lead:
                 said = _said(lead, [len(e.ids) - e.to_say], 1)
-            tokens = streaming.drawn(system, self.params, sampling, infer.max_tokens, given, streams, said)
+            tokens = streaming.drawn(system, self.params, self._sampling, infer.max_tokens, given, streams, said)
         speaker = lead.speaker if lead else self.speaker
         chunks = streaming.mels(system, self.params, infer, tokens, room, streams, speaker, lead)
         size, hop, silent = infer.chunk * per_token, system.mel.hop, True
@@ -392,13 +391,19 @@ class Synthesizer:
         except ValueError:
             return False
 
+    @property
+    def _sampling(self) -> Sampling:
+        return Sampling(**{name: self.config.infer[name] for name in SAMPLING})
+
     def words_of(self, text: str) -> list[str]:
         """The words of a text as the models get them."""
         return self._texts.llm.prepare(text, self.language).split()
 
     def _warn_of_words(self, texts: Sequence[str]) -> None:
+        if not self._words:
+            return
         other = [word for text in texts for word in self.words_of(text) if word not in self._words]
-        if self._words and other:
+        if other:
             logger.warning(
                 "this voice knows %d words, such as %s, and can't say others as they are written: %s",
                 len(self._words),
@@ -477,11 +482,13 @@ class Synthesizer:
                 heard,
                 words,
             )
-        mel = np.asarray(programs.mel(system, *_stack([wav], 1, padded(tokens) * system.samples_per_token, np.float32)))
-        frames = tokens * system.frames_per_token
-        return Lead(
-            ids, mel[0, :frames], prompt.text, prompt.vector(system.fm.config.speaker, self.config.infer.speaker_model)
-        )
+        vector = prompt.vector(system.fm.config.speaker, self.config.infer.speaker_model)
+        return Lead(ids, self._log_mel(wav), prompt.text, vector)
+
+    def _log_mel(self, wav: Float[np.ndarray, " W"]) -> Float[np.ndarray, "M F"]:
+        """The log-mel that the vocoder reads, of W / hop frames."""
+        made = programs.mel(self._system, *self._pad([wav], [0], 1, padded(*self._token_lens([wav]))))
+        return np.asarray(made)[0, : -(-len(wav) // self._system.mel.hop)]
 
     def _token_lens(self, wavs: GivenWavs) -> list[int]:
         for i, wav in enumerate(wavs):
@@ -598,6 +605,11 @@ def _read_config(path: epath.Path) -> ConfigDict:
             raise ValueError("it holds no keys")
     except (ValueError, TypeError, AttributeError) as error:
         raise ValueError(f"{path} is not readable ({error}): restore it, or train again in another workdir") from None
+    return _completed(config, path)
+
+
+def _completed(config: ConfigDict, path: epath.Path) -> ConfigDict:
+    """A config with the defaults of what older ones lack. Raises ValueError where there are none."""
     parts = ("run", "stages", "audio", "mel", "model", "text", "data", "infer")
     missing = [name for name in parts if name not in config]
     for part, field, value in OLDER:

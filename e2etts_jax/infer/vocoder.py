@@ -12,12 +12,14 @@ from typing import Any
 
 import jax
 import numpy as np
+from etils import epath
 from flax import traverse_util
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save as serialize
 
+from e2etts_jax.bucket import write
 from e2etts_jax.features import MelConfig
 from e2etts_jax.infer.griffin_lim import griffin_lim, in_bucket
 from e2etts_jax.interop import hifigan
@@ -119,16 +121,14 @@ def _generate(shape: VocoderConfig, params: Any, log_mel: Float[Array, "B M F"])
 # --- files ------------------------------------------------------------------------------------------------------------
 
 
-def save(path: str | Path, shape: VocoderConfig, mel: MelConfig, params: Any, dtype: Any = np.float32) -> None:
+def save(path: str | os.PathLike, shape: VocoderConfig, mel: MelConfig, params: Any, dtype: Any = np.float32) -> None:
     """Writes a generator as one safetensors file, shape and mel in its header."""
-    path = Path(path).expanduser()
+    place = epath.Path(path).expanduser()
     flat = traverse_util.flatten_dict(params, sep="/")
     tensors = {name: np.ascontiguousarray(np.asarray(value, dtype)) for name, value in flat.items()}
     about = {"vocoder": json.dumps(dataclasses.asdict(shape)), "mel": json.dumps(dataclasses.asdict(mel))}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    save_file(tensors, part, metadata=about)
-    part.replace(path)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    write(place, serialize(tensors, metadata=about))
 
 
 def load(path: str | Path) -> tuple[VocoderConfig, MelConfig, Any]:

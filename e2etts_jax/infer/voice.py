@@ -5,8 +5,8 @@ fp32 scale for each column, the rest as fp32; the zip's compression takes anothe
 """
 
 import dataclasses
+import io
 import json
-import os
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -14,12 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from etils import epath
 from flax import traverse_util
 from jaxtyping import Float
 from safetensors import SafetensorError
 from safetensors.numpy import load as parse
 from safetensors.numpy import save as serialize
 
+from e2etts_jax.bucket import write
 from e2etts_jax.features import MelConfig
 from e2etts_jax.models.vocoder import VocoderConfig, check
 from e2etts_jax.types import Params, config_of
@@ -64,15 +66,15 @@ def save(path: str | Path, voice: Voice) -> None:
         "words": sorted(voice.words),
     }
     tree = {**voice.params, "vocoder": generator, "speaker": np.asarray(voice.speaker, np.float32)}
-    path = Path(path).expanduser()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    with zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as file:
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as file:
         file.writestr(CONFIG, json.dumps(about, indent=1))
         file.writestr(WEIGHTS, serialize(quantized(traverse_util.flatten_dict(tree, sep="/"))))
         if voice.card:
             file.writestr(CARD, voice.card)
-    part.replace(path)
+    place = epath.Path(path).expanduser()
+    place.parent.mkdir(parents=True, exist_ok=True)
+    write(place, made.getvalue())
 
 
 def load(path: str | Path) -> Voice:

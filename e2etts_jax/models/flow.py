@@ -121,16 +121,20 @@ class FlowModel(nn.Module):
     frames_per_token: int
     dtype: DTypeLike = jnp.float32
 
+    @property
+    def positions_per_token(self) -> int:
+        """Positions of the DiT."""
+        return self.frames_per_token // self.config.patch
+
     def setup(self) -> None:
         c = self.config
         if self.frames_per_token % c.patch:
             raise ValueError(f"fm.patch {c.patch} does not divide the {self.frames_per_token} mel frames of a token")
-        per_token = self.frames_per_token // c.patch
         self.cond_q = layers.dense(c.width, ("q", "embed"), dtype=self.dtype)
         if c.cond_hidden:
             self.cond_h = layers.dense(c.width, ("q", "embed"), dtype=self.dtype)
         self.context = layers.DepthwiseConv(2 * c.look_ahead + 1, self.dtype)
-        self.spread = layers.dense(per_token * c.width, ("embed", "mlp"), dtype=self.dtype)
+        self.spread = layers.dense(self.positions_per_token * c.width, ("embed", "mlp"), dtype=self.dtype)
         self.speaker = layers.dense(c.width, ("speaker", "embed"), dtype=self.dtype)
         self.mel_in = layers.dense(c.width, ("mel", "embed"), dtype=self.dtype)
         self.time_in = layers.dense(c.width, ("time_embed", "embed"), dtype=self.dtype)
@@ -167,7 +171,7 @@ class FlowModel(nn.Module):
         speaker: Float[Array, "B E"],
         keep: Bool[Array, " B"],
         mask: Bool[Array, "B T"],
-        chunk: tuple[Int[Array, ""] | int, tuple[int, ...]] = (0, (0,)),
+        chunks: Chunks | None = None,
     ) -> Float[Array, "B M F"]:
         """Predicted `dx/dt`, fp32.
 
@@ -178,13 +182,9 @@ class FlowModel(nn.Module):
           speaker: x-vector, zeros if unknown.
           keep: False drops condition, prompt and speaker together.
           mask: valid tokens.
-          chunk: tokens of a chunk, and all that this number may be. Frames attend to their own chunk and those before
-            it, as when streaming; 0 = to all.
+          chunks: of tokens, in which frames attend as when streaming; None = all to all.
         """
-        per_token, chunks = self.frames_per_token // self.config.patch, None
-        if any(chunk[1]):
-            chunks = Chunks(chunk[0] * per_token, tuple(size * per_token for size in chunk[1]))
-        return self._velocity(noisy, t, cond, prompt, prompt_mask, speaker, keep, mask, mask, None, 0, chunks)[0]
+        return self.next_chunk(noisy, t, cond, prompt, prompt_mask, speaker, keep, mask, mask, None, 0, chunks)[0]
 
     def next_chunk(
         self,
@@ -197,39 +197,19 @@ class FlowModel(nn.Module):
         keep: Bool[Array, " B"],
         mask: Bool[Array, "B T"],
         seen: Bool[Array, "B N"],
-        cache: Cache,
+        cache: Cache | None,
         at: Int[Array, ""] | int,
-    ) -> tuple[Float[Array, "B M F"], Cache]:
+        chunks: Chunks | None = None,
+    ) -> tuple[Float[Array, "B M F"], Any]:
         """`velocity` of one chunk, whose first token is number `at`, after those that are in the cache.
 
         Args:
           seen: valid tokens up to the end of the chunk, of the N for which the cache has room.
-          cache: from `empty`, then from the call before at the same `t`.
+          cache: from `empty`, then from the call before at the same `t`; None = this is all.
         """
-        return self._velocity(noisy, t, cond, prompt, prompt_mask, speaker, keep, mask, seen, cache, at, None)
-
-    def empty(self, rows: int, tokens: int) -> Cache:
-        """A cache for so many tokens."""
-        c, places = self.config, tokens * (self.frames_per_token // self.config.patch)
-        zeros = jnp.zeros((c.layers, rows, places, c.heads, c.width // c.heads), self.dtype)
-        return Cache(zeros, zeros)
-
-    def _velocity(
-        self,
-        noisy: jax.Array,
-        t: jax.Array,
-        cond: jax.Array,
-        prompt: jax.Array,
-        prompt_mask: jax.Array,
-        speaker: jax.Array,
-        keep: jax.Array,
-        mask: jax.Array,
-        seen: jax.Array,
-        cache: Cache | None,
-        at: Int[Array, ""] | int,
-        chunks: Chunks | None,
-    ) -> tuple[Float[Array, "B M F"], Any]:
-        c, per_token = self.config, self.frames_per_token // self.config.patch
+        c, per_token = self.config, self.positions_per_token
+        if chunks is not None:
+            chunks = Chunks(chunks.size * per_token, tuple(size * per_token for size in chunks.sizes))
         batch, frames = noisy.shape[:2]
         kept = keep[:, None, None].astype(self.dtype)
         given = prompt_mask[..., None].astype(self.dtype)
@@ -249,6 +229,12 @@ class FlowModel(nn.Module):
         t = t.astype(jnp.float32)[:, None, None]
         power = t**2 + (1.0 - t) ** 2  # variance of the noisy mel, for mels of unit variance
         return (2.0 * t - 1.0) / power * noisy.astype(jnp.float32) + x * jax.lax.rsqrt(power), cache
+
+    def empty(self, rows: int, tokens: int) -> Cache:
+        """A cache for so many tokens."""
+        c = self.config
+        shape = (c.layers, rows, tokens * self.positions_per_token, c.heads, c.width // c.heads)
+        return Cache(jnp.zeros(shape, self.dtype), jnp.zeros(shape, self.dtype))
 
     def __call__(self, noisy, t, tokens, prompt, prompt_mask, speaker, keep, mask, hidden=None):
         """Touches every parameter once, for initialisation."""

@@ -81,17 +81,16 @@ def attend(
     return checkpoint_name(out, KEPT)
 
 
-def _in_chunks(places: int, size: Int[Array, ""] | int) -> Bool[Array, "N N"]:
-    """Which keys each place sees."""
-    place = jnp.arange(places)
-    chunk = place // jnp.where(size == 0, places, size)
+def _in_chunks(places: int, size: Int[Array, ""] | int) -> Any:
+    """Which keys each place sees, bool[N, N]; a numpy array where the size is known."""
+    chunk = np.arange(places) // ((size or places) if isinstance(size, int) else jnp.where(size == 0, places, size))
     return chunk[None, :] <= chunk[:, None]
 
 
 def _each(chunks: Chunks | None, fn: Any, *arrays: jax.Array) -> jax.Array:
     """`fn(*arrays, chunk=size)` for the size at hand: a kernel is compiled for its mask."""
-    if chunks is None or len(chunks.sizes) == 1:
-        return fn(*arrays, chunk=0 if chunks is None else chunks.sizes[0])
+    if chunks is None:
+        return fn(*arrays, chunk=0)
     which = jnp.argmax(jnp.array(chunks.sizes) == chunks.size)
     return jax.lax.switch(which, [functools.partial(fn, chunk=size) for size in chunks.sizes], *arrays)
 
@@ -134,8 +133,7 @@ def _splash_local(
     shape = (padded, padded)
     kind: splash_mask.Mask = splash_mask.CausalMask(shape) if causal else splash_mask.FullMask(shape)
     if chunk:
-        place = np.arange(padded) // chunk
-        kind = splash_mask.NumpyMask(place[None, :] <= place[:, None])
+        kind = splash_mask.NumpyMask(_in_chunks(padded, chunk))
     kernel = splash_kernel.make_splash_mha_single_device(
         splash_mask.MultiHeadMask([kind] * heads),
         block_sizes=splash_kernel.BlockSizes(**sizes),
