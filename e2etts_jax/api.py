@@ -58,7 +58,8 @@ class Voice:
 
         Arguments and errors as for `synthesize`; `Synthesizer.stream` says what waits for what.
         """
-        return self.synthesizer.stream(text, seed, language, _heard(prompt, prompt_text))
+        (parts,) = self.synthesizer.stream([text], seed, [language], _heard(prompt, prompt_text))
+        return parts
 
     @property
     def sample_rate(self) -> int:

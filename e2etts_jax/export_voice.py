@@ -40,7 +40,7 @@ def voice_of(workdir: str, stage: str | None, vocoder: str, card: str, most_word
     s = Synthesizer.load(workdir, stage, infer=[f"vocoder={vocoder}"])
     words: set[str] = set()
     for text in sources.open_source(s.config.data, "train").texts if most_words else ():
-        words.update(s.words_of(text))
+        words.update(s.words_of(text, s.language))
         if len(words) > most_words:  # no list of all that it can say
             words.clear()
             break
@@ -63,6 +63,10 @@ def run(argv: list[str]) -> int:
         from e2etts_jax.infer import voice
 
         out = Path(cli.OUT.value or "voice.zip").expanduser()
+        if out.suffix != ".zip":  # by which the other commands know a voice from a folder
+            raise ValueError(f"--out={out} must end in .zip")
+        if VOCODER.value in ("auto", "griffin_lim"):
+            raise ValueError(f"--vocoder={VOCODER.value} has no weights to put into a file: give universal or a file")
         if CARD.value and not Path(CARD.value).expanduser().is_file():
             raise FileNotFoundError(f"no card {CARD.value}")
         card = Path(CARD.value).expanduser().read_text(encoding="utf-8") if CARD.value else ""

@@ -8,7 +8,7 @@ from absl import flags
 WORKDIR = flags.DEFINE_string(
     "workdir",
     None,
-    "folder of the run: config, checkpoints, metrics, report; synthesize takes a voice in a file, too, and has one",
+    "folder of the run: config, checkpoints, metrics, report; synthesize, demo, evaluate take a voice in a file, too",
 )
 
 

@@ -64,8 +64,9 @@ def speak(workdir: str | None, stage: str | None, seed: int, wanted: list[tuple[
     synthesizer.progress = len(wanted) > 1
     synthesizer.language = LANGUAGE.value or synthesizer.language
     if STREAM.value:
-        for path, text in wanted:
-            write_as_it_comes(path, synthesizer.stream(text, seed, prompt=prompt), synthesizer.sample_rate, text)
+        streams = synthesizer.stream([text for _, text in wanted], seed, prompt=prompt)
+        for (path, text), parts in zip(wanted, streams, strict=True):
+            write_as_it_comes(path, parts, synthesizer.sample_rate, text)
         return
     start, rate = time.perf_counter(), synthesizer.sample_rate
     wavs = synthesizer.say([text for _, text in wanted], seed, prompt=prompt)

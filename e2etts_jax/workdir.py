@@ -11,7 +11,8 @@ from ml_collections import ConfigDict
 from e2etts_jax.bucket import write
 from e2etts_jax.data import sources
 from e2etts_jax.infer import vocoder
-from e2etts_jax.infer.synthesizer import ONE_VOICE, VOCODER, VOICE
+from e2etts_jax.infer.run_config import ONE_VOICE
+from e2etts_jax.infer.synthesizer import VOCODER, VOICE
 from e2etts_jax.vocoding import VocoderSystem
 
 # What may differ between two runs of one workdir: nothing here changes a bit of the result.

@@ -34,7 +34,7 @@ def run(
     Raises:
       ImportError: the eval extra is missing.
       FileNotFoundError: no such run, or no usable checkpoint in it.
-      ValueError: no such stage, split or infer key.
+      ValueError: no such stage, split or infer key; a voice in a file, beside which no report can be, without `out`.
     """
     try:
         from e2etts_jax.evaluate.report import write_report  # needs the eval extra, as the recognisers do
@@ -46,6 +46,8 @@ def run(
         print(f"[{time.perf_counter() - begun:4.0f} s] {line}", flush=True)
 
     folder = Path(workdir).expanduser()
+    if folder.suffix == ".zip" and not out:
+        raise ValueError(f"{folder} is a file: say with --out which folder the report goes to")
     speaker = Synthesizer.load(folder, stage, infer=infer)
     others = {name: Synthesizer.load(folder, name, infer=infer) for name in stages}
     config, rate = speaker.config, speaker.sample_rate

@@ -97,7 +97,7 @@ def sound(
         reach = vocoder.reach if vocoder.reach is not None else len(known) * (not last)
         end = len(known) if last else len(known) - reach
         while start < end:
-            first = max(0, start - reach)
+            first = max(0, start - reach) if vocoder.reach is not None else 0
             behind = len(known) if vocoder.reach is None else first + size + 2 * reach  # one shape to compile
             until = end if last and behind >= len(known) else min(end, behind - reach)
             wav = vocoder.run(known[None, first:behind])[0]

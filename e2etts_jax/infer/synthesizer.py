@@ -1,17 +1,15 @@
 """Trained models as one object: text, waveforms or token ids in; waveforms, ids or text out.
 
-Everything runs in a few compiled shapes: batches of one or `BATCH` rows, speech padded to the lengths of `padded`.
-A row is seeded by its index in the call and padded by its own length, so its neighbours change nothing but the last
-digit of its samples.
+Everything runs in a few compiled shapes (`batching`). A row is seeded by its index in the call and padded by its own
+length, so its neighbours change nothing but the last digit of its samples.
 """
 
 import dataclasses
 import io
-import json
 import logging
 import math
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,36 +20,21 @@ import numpy as np
 from etils import epath
 from flax import linen as nn
 from jaxtyping import Array, Float, Int
-from ml_collections import ConfigDict
-from tqdm import tqdm
 
 from e2etts_jax import checkpoint
-from e2etts_jax.data.datasets.asterisk_en import prompts
 from e2etts_jax.data.text import Tokenizer, joined, make_both, read, rm_limit
-from e2etts_jax.infer import long_text, programs, streaming, vocoder, voice
+from e2etts_jax.infer import long_text, programs, run_config, streaming, vocoder, voice
+from e2etts_jax.infer.batching import collapse, in_batches, padded, row_streams, stack
 from e2etts_jax.infer.prompt import Lead, Prompt
 from e2etts_jax.models import generate
 from e2etts_jax.models.generate import Sampling
-from e2etts_jax.rng import Streams
 from e2etts_jax.system import System
 from e2etts_jax.types import GROUPS, Params
 
-BATCH = 16
-SHORTEST = 64  # tokens of the shortest padded length
 PROMPT_SHARE = 0.6  # of the longest clip in training that a prompt may take: the rest is for what follows
 MISHEARD = 0.5  # character error rate above which a prompt's words are not what is heard
 SILENCE = 0.2  # seconds returned where the model says nothing
-ONE_VOICE = ("asterisk_en", "numbers")  # data sets of the embedded recordings, which are of one speaker
-
-SAMPLING = ("temperature", "top_p", "top_k", "repetition", "min_ratio", "max_ratio")
-DECODING = (*SAMPLING, "candidates", "max_tokens", "ode_steps", "guidance")  # fields of config.infer
-
-OLDER = (  # what configs lacked
-    ("infer", "vocoder", "auto"),
-    ("infer", "speaker_model", "voicefilter"),
-    ("infer", "chunk", 24),
-    ("data", "max_rm_text", 0),
-)
+CUT = "%d of %d texts reached their limit of tokens and may be cut: %r ..."
 VOCODER = "vocoder.safetensors"  # in the workdir of a vocoder: its last parameters, a file for `infer.vocoder`
 VOICE = "voice.npy"  # in a workdir: the speaker vector of a training clip, where the data has many voices
 
@@ -99,14 +82,14 @@ class Synthesizer:
         Raises:
           ValueError: a speaker vector of another size than the FM's, or models that need more than tokens.
         """
-        self.config = _config(config)
+        self.config = run_config.as_config(config)
         self._texts = make_both(self.config.text)
         self._system = System.from_config(self.config, *self._texts.sizes)
         self.params, self.stage, self.sample_rate = params, stage, int(self.config.audio.sample_rate)
         self.language, self.progress = self.config.data.get("language", "en"), False
         if stage in self.config.stages and self.config.stages[stage].plan.tokens_to_fm == "llm_hidden":
             raise ValueError(f"stage {stage!r} trained its FM on llm_hidden; only an FM that reads tokens can be used")
-        self.speaker = np.asarray(_voice(self.config) if speaker is None else speaker, np.float32)
+        self.speaker = np.asarray(run_config.own_voice(self.config) if speaker is None else speaker, np.float32)
         wanted = (self._system.fm.config.speaker,)
         self._vocoder = chosen or vocoder.choose(self.config.infer.vocoder, self._system.mel)
         self._words = words
@@ -139,12 +122,12 @@ class Synthesizer:
         if not (folder / "config.json").is_file():
             missing = "config.json in workdir" if folder.is_dir() else "workdir"
             raise FileNotFoundError(f"no {missing} {folder}: give the --workdir of a training run")
-        config = _read_config(folder / "config.json")
+        config = run_config.read(folder / "config.json")
         if "vocoder" in config.model:
             raise ValueError(
                 f"{folder} trained a vocoder and speaks no text: speak with --infer=vocoder={folder / VOCODER}"
             )
-        _decoding(config.infer, infer)
+        run_config.set_decoding(config.infer, infer)
         system = System.from_config(config, *make_both(config.text).sizes)
         if speaker is None and (folder / VOICE).is_file():
             speaker = np.load(io.BytesIO((folder / VOICE).read_bytes()))
@@ -158,8 +141,8 @@ class Synthesizer:
         held = voice.load(path)
         if stage not in (None, held.stage):
             raise ValueError(f"{path} holds stage {held.stage!r} alone, not {stage!r}")
-        config, chosen = _completed(_config(held.config), path), None
-        _decoding(config.infer, infer)
+        config, chosen = run_config.completed(run_config.as_config(held.config), path), None
+        run_config.set_decoding(config.infer, infer)
         system = System.from_config(config, *make_both(config.text).sizes)
         shapes = nn.unbox(system.abstract())
         if jax.tree.map(np.shape, held.params) != jax.tree.map(np.shape, shapes):
@@ -185,15 +168,14 @@ class Synthesizer:
         Raises:
           ValueError: a text that is empty, too long, or has characters outside the alphabet; a prompt of no use.
         """
-        lead = self._lead(prompt) if prompt else None
+        lead = self.lead(prompt) if prompt else None
         return self.decode_tokens(self.generate_tokens(texts, seed, languages, lead), seed, lead)
 
     def say(
         self, texts: Sequence[str], seed: int = 0, languages: Sequence[str] = (), prompt: Prompt | None = None
     ) -> Wavs:
         """As `synthesize`, for texts of any length: what is too long is cut at sentence ends and joined with pauses."""
-        spoken = [language or self.language for language in languages or [""] * len(texts)]
-        before = prompt.text if prompt else ""
+        spoken, before = self._languages(texts, languages), prompt.text if prompt else ""
         cut = [self._pieces(text, language, before) for text, language in zip(texts, spoken, strict=True)]
         flat = [(piece, language) for parts, language in zip(cut, spoken, strict=True) for piece, _ in parts]
         made = iter(self.synthesize([piece for piece, _ in flat], seed, [language for _, language in flat], prompt))
@@ -203,33 +185,36 @@ class Synthesizer:
         ]
 
     def stream(
-        self, text: str, seed: int = 0, language: str = "", prompt: Prompt | None = None
-    ) -> Iterator[Float[np.ndarray, " W"]]:
-        """Speaks a text of any length, in parts that can be heard as they come: `infer.chunk` tokens each.
+        self, texts: Sequence[str], seed: int = 0, languages: Sequence[str] = (), prompt: Prompt | None = None
+    ) -> list[Iterator[Float[np.ndarray, " W"]]]:
+        """Speaks texts of any length, each in parts that can be heard as they come: `infer.chunk` tokens each.
 
-        The tokens are those of `synthesize`. With several `infer.candidates` a sentence's tokens are all drawn before
-        its first sound; a vocoder that must hear the whole mel (Griffin-Lim) gives a sentence at once.
+        The tokens are those of `say`. With several `infer.candidates` a sentence's tokens are all drawn before its
+        first sound; a vocoder that must hear the whole mel (Griffin-Lim) gives a sentence at once.
 
         Raises:
           ValueError: as `synthesize`, before anything is said.
         """
-        language, before = language or self.language, prompt.text if prompt else ""
         if not any(self.config.infer.chunk in s.plan.get("fm_chunks", ()) for s in self.config.stages.values()):
             logger.warning(
                 "this run has not learnt chunks of %d tokens (plan.fm_chunks): it may sound worse than offline",
                 self.config.infer.chunk,
             )
-        lead, pieces = self._lead(prompt) if prompt else None, self._pieces(text, language, before)
-        for piece, _ in pieces:
-            self._encode(piece, language, before)
+        spoken, before = self._languages(texts, languages), prompt.text if prompt else ""
+        cut = [self._pieces(text, language, before) for text, language in zip(texts, spoken, strict=True)]
+        for pieces, language in zip(cut, spoken, strict=True):
+            for piece, _ in pieces:
+                self._encode(piece, language, before)
+        lead = self.lead(prompt) if prompt else None
 
-        def parts() -> Iterator[Float[np.ndarray, " W"]]:
-            for i, (piece, pause) in enumerate(pieces):
-                yield from self._stream_piece(piece, seed, i, language, lead)
+        def parts(pieces: list[tuple[str, float]], language: str, first: int) -> Iterator[Float[np.ndarray, " W"]]:
+            for row, (piece, pause) in enumerate(pieces, first):
+                yield from self._stream_piece(piece, seed, row, language, lead)
                 if pause:
                     yield np.zeros(int(pause * self.sample_rate), np.float32)
 
-        return parts()
+        first = [sum(map(len, cut[:i])) for i in range(len(cut))]  # rows of `say` before those of the text
+        return list(map(parts, cut, spoken, first))
 
     def reconstruct(self, wavs: GivenWavs, seed: int = 0) -> Wavs:
         """What the tokens of each recording sound like, as long as the recording."""
@@ -243,7 +228,7 @@ class Synthesizer:
             wav, wav_len = self._pad(wavs, rows, size, length)
             return self._vocode(programs.mel(self._system, wav, wav_len)[: len(rows)])
 
-        made = _in_batches(self._token_lens(wavs), run)
+        made = in_batches(self._token_lens(wavs), run)
         return [out[: len(wav)] for out, wav in zip(made, wavs, strict=True)]
 
     def recognize(self, wavs: GivenWavs) -> list[str]:
@@ -264,7 +249,7 @@ class Synthesizer:
             ids = programs.tokenize(self._system, self.params, *self._pad(wavs, rows, size, length))
             return [np.asarray(ids)[i, : lengths[row]] for i, row in enumerate(rows)]
 
-        return _in_batches(lengths, run)
+        return in_batches(lengths, run)
 
     def generate_tokens(
         self,
@@ -280,31 +265,28 @@ class Synthesizer:
         Args:
           first_row: seeds the first text, as if so many others were before it.
         """
-        spoken, data, infer = languages or [""] * len(texts), self.config.data, self.config.infer
+        spoken, data, infer = self._languages(texts, languages), self.config.data, self.config.infer
         before = lead.text if lead else ""
         encoded = [self._encode(text, language, before) for text, language in zip(texts, spoken, strict=True)]
-        self._warn_of_words(texts)
+        self._warn_of_words(texts, spoken)
         sampling = self._sampling
 
         def run(rows: list[int], size: int, length: int) -> Ids:
             given = [encoded[row] for row in rows]
-            text = _stack([e.ids for e in given], size, length)
-            written = _stack([e.written for e in given], size, data[rm_limit(data)]) if given[0].written else None
+            text = stack([e.ids for e in given], size, length)
+            written = stack([e.written for e in given], size, data[rm_limit(data)]) if given[0].written else None
             said = _said(lead, [len(e.ids) - e.to_say for e in given], size) if lead else None
             fixed = (self._system, sampling, infer.max_tokens, infer.candidates)
-            streams = _streams(seed, [first_row + row for row in rows], size)
+            streams = row_streams(seed, [first_row + row for row in rows], size)
             drawn = programs.speak(*fixed, self.params, *text, streams, written, said)
             ids, count = (np.asarray(a) for a in drawn)
             return [ids[i, : count[i]] for i in range(len(rows))]
 
         bar = "tokens" if self.progress else ""
-        made = _in_batches([len(e.ids) for e in encoded], run, pad=lambda _: data.max_text, bar=bar)
-        most = [min(math.ceil(infer.max_ratio * e.to_say), infer.max_tokens) for e in encoded]
-        cut = [text for text, ids, limit in zip(texts, made, most, strict=True) if len(ids) >= limit]
+        made = in_batches([len(e.ids) for e in encoded], run, pad=lambda _: data.max_text, bar=bar)
+        cut = [text for text, ids, e in zip(texts, made, encoded, strict=True) if len(ids) >= self._most(e)]
         if cut:
-            logger.warning(
-                "%d of %d texts reached their limit of tokens and may be cut: %r ...", len(cut), len(made), cut[0]
-            )
+            logger.warning(CUT, len(cut), len(made), cut[0])
         return made
 
     def decode_tokens(self, ids: GivenIds, seed: int = 0, lead: Lead | None = None) -> Wavs:
@@ -320,7 +302,7 @@ class Synthesizer:
         whole = [np.concatenate([before, np.asarray(row, np.int32)]) for row in ids]
 
         def run(rows: list[int], size: int, length: int) -> Wavs:
-            tokens, token_len = _stack([whole[row] for row in rows], size, length)
+            tokens, token_len = stack([whole[row] for row in rows], size, length)
             heard = None
             if lead:
                 mel = np.zeros((size, length * system.frames_per_token, system.mel.n_mels), np.float32)
@@ -328,13 +310,13 @@ class Synthesizer:
                 heard = mel, np.full(size, len(before), np.int32)
             guided = (infer.ode_steps, infer.guidance)
             made = programs.flow(
-                system, *guided, self.params, tokens, token_len, speaker, _streams(seed, rows, size), heard
+                system, *guided, self.params, tokens, token_len, speaker, row_streams(seed, rows, size), heard
             )
             start, per_token = len(before) * system.samples_per_token, system.samples_per_token
             wavs = self._vocode(made[: len(rows)])
             return [wav[start : len(whole[row]) * per_token] for wav, row in zip(wavs, rows, strict=True)]
 
-        wavs = _in_batches([len(row) for row in whole], run, bar="sound" if self.progress else "")
+        wavs = in_batches([len(row) for row in whole], run, bar="sound" if self.progress else "")
         empty = sum(not len(wav) for wav in wavs)
         if empty:
             logger.warning("%d of %d sentences have no tokens and become silence", empty, len(wavs))
@@ -346,24 +328,34 @@ class Synthesizer:
     ) -> Iterator[Float[np.ndarray, " W"]]:
         """Speech of a text that fits, part after part; `row` is its place among those that `say` would batch."""
         infer, system, per_token = self.config.infer, self._system, self._system.frames_per_token
-        streams, before = _streams(seed, [row], 1), len(lead.ids) if lead else 0
-        room = padded(before + infer.max_tokens)
+        streams, before = row_streams(seed, [row], 1), len(lead.ids) if lead else 0
+        room, so_far, most = padded(before + infer.max_tokens), 0, infer.max_tokens
         if infer.candidates > 1:
             (ids,) = self.generate_tokens([text], seed, [language], lead, first_row=row)
             tokens: streaming.Tokens = lambda _: (ids, True)  # noqa: E731
         else:
             e = self._encode(text, language, lead.text if lead else "")
-            self._warn_of_words([text])
-            given, said = _stack([e.ids], 1, self.config.data.max_text), None
+            self._warn_of_words([text], [language])
+            given, said = stack([e.ids], 1, self.config.data.max_text), None
             if lead:
                 said = _said(lead, [len(e.ids) - e.to_say], 1)
-            tokens = streaming.drawn(system, self.params, self._sampling, infer.max_tokens, given, streams, said)
+            draw = streaming.drawn(system, self.params, self._sampling, infer.max_tokens, given, streams, said)
+
+            def counted(count: int) -> tuple[Int[np.ndarray, " T"], bool]:
+                nonlocal so_far
+                ids, ended = draw(count)
+                so_far = len(ids)
+                return ids, ended
+
+            tokens, most = counted, self._most(e)
         speaker = lead.speaker if lead else self.speaker
         chunks = streaming.mels(system, self.params, infer, tokens, room, streams, speaker, lead)
         size, hop, silent = infer.chunk * per_token, system.mel.hop, True
         for part in streaming.sound(self._vocoder, chunks, before * per_token, size, hop):
             silent = False
             yield part
+        if so_far >= most:
+            logger.warning(CUT, 1, 1, text)
         if silent:
             logger.warning("%r has no tokens and becomes silence", text)
             yield np.zeros(int(SILENCE * self.sample_rate), np.float32)
@@ -374,13 +366,11 @@ class Synthesizer:
         per_token = self._system.rm.config.ctc_upsample
 
         def run(rows: list[int], size: int, length: int) -> list[str]:
-            tokens, token_len = _stack([ids[row] for row in rows], size, length)
+            tokens, token_len = stack([ids[row] for row in rows], size, length)
             best = np.asarray(programs.recognize(self._system, self.params, tokens, token_len))
-            return [
-                self._texts.rm.decode(_collapse(best[i, : len(ids[row]) * per_token])) for i, row in enumerate(rows)
-            ]
+            return [self._texts.rm.decode(collapse(best[i, : len(ids[row]) * per_token])) for i, row in enumerate(rows)]
 
-        return _in_batches([len(row) for row in ids], run)
+        return in_batches([len(row) for row in ids], run)
 
     # --- shapes ------------------------------------------------------------------------------------------------------
 
@@ -393,16 +383,25 @@ class Synthesizer:
 
     @property
     def _sampling(self) -> Sampling:
-        return Sampling(**{name: self.config.infer[name] for name in SAMPLING})
+        return Sampling(**{name: self.config.infer[name] for name in run_config.SAMPLING})
 
-    def words_of(self, text: str) -> list[str]:
-        """The words of a text as the models get them."""
-        return self._texts.llm.prepare(text, self.language).split()
+    def words_of(self, text: str, language: str) -> list[str]:
+        """The words of a text as the models get them; none for `bpe`, which needs none to be written apart."""
+        return [] if self.config.text.tokenizer == "bpe" else self._texts.llm.prepare(text, language).split()
 
-    def _warn_of_words(self, texts: Sequence[str]) -> None:
+    def _languages(self, texts: Sequence[str], languages: Sequence[str]) -> list[str]:
+        """Of each text, where `languages` may be empty or name none."""
+        return [language or self.language for language in languages or [""] * len(texts)]
+
+    def _most(self, encoded: "_Encoded") -> int:
+        """Tokens that a text may take."""
+        return min(math.ceil(self.config.infer.max_ratio * encoded.to_say), self.config.infer.max_tokens)
+
+    def _warn_of_words(self, texts: Sequence[str], languages: Sequence[str]) -> None:
         if not self._words:
             return
-        other = [word for text in texts for word in self.words_of(text) if word not in self._words]
+        found = (word for pair in zip(texts, languages, strict=True) for word in self.words_of(*pair))
+        other = [word for word in found if word not in self._words]
         if other:
             logger.warning(
                 "this voice knows %d words, such as %s, and can't say others as they are written: %s",
@@ -463,7 +462,7 @@ class Synthesizer:
             raise TooLong(f"{len(ids)} text ids{of}are more than the {limit} of data.{key}: split the text {text!r}")
         return ids
 
-    def _lead(self, prompt: Prompt) -> Lead:
+    def lead(self, prompt: Prompt) -> Lead:
         """What the models make of a prompt; warns where its words are not what is heard."""
         buckets, system = self.config.data.buckets, self._system
         prompt.check(PROMPT_SHARE * max(buckets) * system.samples_per_token / self.sample_rate)
@@ -504,7 +503,7 @@ class Synthesizer:
     def _pad(
         self, wavs: GivenWavs, rows: list[int], size: int, length: int
     ) -> tuple[Float[np.ndarray, "B W"], Int[np.ndarray, " B"]]:
-        return _stack([wavs[row] for row in rows], size, length * self._system.samples_per_token, np.float32)
+        return stack([wavs[row] for row in rows], size, length * self._system.samples_per_token, np.float32)
 
     def _vocode(self, log_mel: Float[Array, "B M F"]) -> Wavs:
         return list(self._vocoder.run(log_mel))
@@ -523,124 +522,5 @@ class _Encoded:
 def _said(lead: Lead, text_len: list[int], size: int) -> generate.Prompt:
     """The lead as what every row has said; `text_len` ids of each row's text are its words."""
     rows = [lead.ids] * len(text_len)
-    ids, length = _stack(rows, size, padded(len(lead.ids)))
+    ids, length = stack(rows, size, padded(len(lead.ids)))
     return generate.Prompt(*map(jnp.asarray, (ids, length, np.array(text_len + [0] * (size - len(text_len))))))
-
-
-def padded(tokens: int) -> int:
-    """The length that `tokens` are padded to: 64, 96, 128, 192, 256, ..., so few programs are compiled."""
-    size = SHORTEST
-    while size < tokens:
-        size = size * 3 // 2 if size & (size - 1) == 0 else size * 4 // 3
-    return size
-
-
-def _in_batches(
-    lengths: Sequence[int],
-    run: Callable[[list[int], int, int], list],
-    *,
-    pad: Callable[[int], int] = padded,
-    bar: str = "",
-) -> list:
-    """Results of `run(rows, batch size, padded length)` on rows of one padded length, in the order of `lengths`.
-
-    With `bar`, a terminal shows how many are done.
-    """
-    size = 1 if len(lengths) == 1 else BATCH
-    results: list[Any] = [None] * len(lengths)
-    order = sorted(range(len(lengths)), key=lambda row: lengths[row])
-    with tqdm(total=len(lengths), desc=bar, leave=False, disable=None if bar else True) as done:
-        for length in sorted({pad(n) for n in lengths}):
-            group = [row for row in order if pad(lengths[row]) == length]
-            for at in range(0, len(group), size):
-                rows = group[at : at + size]
-                for row, result in zip(rows, run(rows, size, length), strict=True):
-                    results[row] = result
-                done.update(len(rows))
-    return results
-
-
-def _stack(
-    rows: Sequence[Sequence | np.ndarray], size: int, length: int, dtype: type = np.int32
-) -> tuple[np.ndarray, Int[np.ndarray, " B"]]:
-    """Rows as one zero padded array [size, length], and their lengths; missing rows are empty."""
-    out: np.ndarray = np.zeros((size, length), dtype)
-    lengths = np.zeros(size, np.int32)
-    for i, row in enumerate(rows):
-        out[i, : len(row)], lengths[i] = row, len(row)
-    return out, lengths
-
-
-def _streams(seed: int, rows: list[int], size: int) -> Streams:
-    """The randomness of some rows; filler rows share that of row 0."""
-    return Streams(jax.random.key(seed), jnp.asarray(rows + [0] * (size - len(rows)), jnp.int32))
-
-
-def _collapse(frames: Int[np.ndarray, " N"]) -> list[int]:
-    """CTC's reading of a path: repeats merged, then blanks (0) dropped."""
-    fresh = np.diff(frames, prepend=0) != 0
-    return frames[fresh & (frames != 0)].tolist()
-
-
-def _config(config: Any) -> ConfigDict:
-    """A ConfigDict of a nested mapping; lists, which JSON has in place of tuples, become tuples."""
-
-    def tuples(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {name: tuples(inner) for name, inner in value.items()}
-        return tuple(tuples(inner) for inner in value) if isinstance(value, list | tuple) else value
-
-    return config if isinstance(config, ConfigDict) else ConfigDict(tuples(config))
-
-
-def _read_config(path: epath.Path) -> ConfigDict:
-    """The config of a run.
-
-    Raises:
-      ValueError: it is not readable, or lacks what this version needs.
-    """
-    try:
-        config = _config(json.loads(path.read_text()))
-        if not isinstance(config, ConfigDict):
-            raise ValueError("it holds no keys")
-    except (ValueError, TypeError, AttributeError) as error:
-        raise ValueError(f"{path} is not readable ({error}): restore it, or train again in another workdir") from None
-    return _completed(config, path)
-
-
-def _completed(config: ConfigDict, path: epath.Path) -> ConfigDict:
-    """A config with the defaults of what older ones lack. Raises ValueError where there are none."""
-    parts = ("run", "stages", "audio", "mel", "model", "text", "data", "infer")
-    missing = [name for name in parts if name not in config]
-    for part, field, value in OLDER:
-        if part in config and field not in config[part]:
-            config[part][field] = value
-    missing += [f"infer.{name}" for name in DECODING if "infer" in config and name not in config.infer]
-    if missing:
-        raise ValueError(
-            f"{path} lacks {', '.join(missing)}: it was made by another version; use that one, or train again"
-        )
-    return config
-
-
-def _decoding(infer: ConfigDict, pairs: Sequence[str]) -> None:
-    """Applies `key=value` pairs to `config.infer`; a value has the type of what it replaces."""
-    for pair in pairs:
-        key, found, value = pair.partition("=")
-        if not found or key not in infer:
-            raise ValueError(f"--infer={pair} is not key=value; the keys are {', '.join(infer)}")
-        try:
-            infer[key] = type(infer[key])(value)
-        except ValueError:
-            raise ValueError(f"--infer={pair}: {key} wants a number such as {infer[key]}") from None
-    for key in ("candidates", "max_tokens", "ode_steps", "chunk"):
-        if infer[key] < 1:
-            raise ValueError(f"infer.{key}={infer[key]}: at least 1 is needed")
-
-
-def _voice(config: ConfigDict) -> Float[np.ndarray, " E"]:
-    """The x-vector of a data set of one voice, else zeros: no speaker."""
-    if config.data.dataset in ONE_VOICE:
-        return prompts.speaker_vector()
-    logger.warning("data set %r has no voice of its own: speaking without a speaker vector", config.data.dataset)
-    return np.zeros(config.model.fm.speaker, np.float32)

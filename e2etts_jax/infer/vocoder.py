@@ -16,7 +16,8 @@ from etils import epath
 from flax import traverse_util
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
+from safetensors.numpy import load as parse
 from safetensors.numpy import save as serialize
 
 from e2etts_jax.bucket import write
@@ -133,16 +134,16 @@ def save(path: str | os.PathLike, shape: VocoderConfig, mel: MelConfig, params: 
 
 def load(path: str | Path) -> tuple[VocoderConfig, MelConfig, Any]:
     """What `save` wrote. Raises FileNotFoundError or ValueError."""
-    path = Path(path).expanduser()
-    if not path.is_file():
+    place = epath.Path(path).expanduser()
+    if not place.is_file():
         known = ", ".join(("auto", "griffin_lim", *PUBLISHED))
         raise FileNotFoundError(f"no vocoder {path}: infer.vocoder is a file, or one of {known}")
     try:
-        with safe_open(path, framework="np") as file:
-            about = file.metadata() or {}
-            shape = config_of(VocoderConfig, json.loads(about["vocoder"]))
-            mel = config_of(MelConfig, json.loads(about["mel"]))
-            flat = {name: file.get_tensor(name).astype(np.float32) for name in file.keys()}
+        held = place.read_bytes()
+        flat = {name: tensor.astype(np.float32) for name, tensor in parse(held).items()}
+        about = json.loads(held[8 : 8 + int.from_bytes(held[:8], "little")])["__metadata__"]
+        shape = config_of(VocoderConfig, json.loads(about["vocoder"]))
+        mel = config_of(MelConfig, json.loads(about["mel"]))
         params = traverse_util.unflatten_dict(flat, sep="/")
         check(shape, mel.n_mels, params)
     except (SafetensorError, KeyError, ValueError) as error:

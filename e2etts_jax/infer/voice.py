@@ -84,11 +84,11 @@ def load(path: str | Path) -> Voice:
       FileNotFoundError: no such file.
       ValueError: a file that is none, or a damaged one.
     """
-    path = Path(path).expanduser()
-    if not path.is_file():
+    place = epath.Path(path).expanduser()
+    if not place.is_file():
         raise FileNotFoundError(f"no voice {path}: give a file of e2etts_jax.export_voice")
     try:
-        with zipfile.ZipFile(path) as file:
+        with zipfile.ZipFile(io.BytesIO(place.read_bytes())) as file:
             about = json.loads(file.read(CONFIG))
             tree = traverse_util.unflatten_dict(dequantized(parse(file.read(WEIGHTS))), sep="/")
             card = file.read(CARD).decode() if CARD in file.namelist() else ""
@@ -115,14 +115,15 @@ def packaged() -> Path:
 
 
 def quantized(flat: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """Arrays by name: those of two axes or more as int8, with a scale for each column of each layer."""
+    """Arrays by name: matrices and kernels as int8, with a scale for each column of each layer."""
     made: dict[str, np.ndarray] = {}
     for name, value in flat.items():
         array = np.ascontiguousarray(value, np.float32)
-        if array.ndim < 2 or array.size <= SMALL:
+        stacked = "/blocks/" in name  # layers on the first axis
+        if array.ndim - stacked < 2 or array.size <= SMALL:
             made[name] = array
             continue
-        summed = tuple(range("/blocks/" in name, array.ndim - 1))  # a stack of layers has them on its first axis
+        summed = tuple(range(stacked, array.ndim - 1))
         scale = np.maximum(np.abs(array).max(axis=summed, keepdims=True), 1e-12) / 127
         made[name], made[name + SCALE] = np.round(array / scale).astype(np.int8), scale
     return made

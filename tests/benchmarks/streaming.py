@@ -52,8 +52,8 @@ def main() -> None:
     print(json.dumps(table["offline"]), flush=True)
     for candidates in sorted({1, s.config.infer.candidates}):
         s.config.infer.candidates = candidates
-        streamed = [list(s.stream(text)) for text in texts]
-        row = clock(lambda text: s.stream(text), timed, rate)
+        streamed = [list(parts) for text in texts for parts in s.stream([text])]
+        row = clock(lambda text: s.stream([text])[0], timed, rate)
         row |= errors([np.concatenate(parts) for parts in streamed]) | joints(streamed, rate)
         table[f"streamed, best of {candidates}"] = row
         print(json.dumps({"candidates": candidates, **row}), flush=True)

@@ -56,7 +56,7 @@ def offline(s: Synthesizer, lead: Lead | None = None) -> np.ndarray:
 @pytest.mark.parametrize("candidates, guidance", [(1, 0.0), (1, 0.7), (3, 0.0)])
 def test_a_stream_is_the_whole(built: Tiny, speaker: np.ndarray, chosen: Chosen, candidates: int, guidance: float):
     s = voice(built, speaker, chosen, candidates=candidates, guidance=guidance)
-    parts, whole = list(s.stream(TEXT)), offline(s)
+    parts, whole = list(s.stream([TEXT])[0]), offline(s)
     assert len(parts) >= 3 and len(whole) == 11 * s._system.samples_per_token
     assert np.abs(whole).max() > 0.05
     np.testing.assert_allclose(np.concatenate(parts), whole, atol=2e-4)
@@ -101,7 +101,7 @@ def test_the_first_sound_waits_for_its_tokens_alone(built: Tiny, speaker: np.nda
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(streaming, "drawn", watched)
-        next(iter(s.stream(TEXT)))
+        next(s.stream([TEXT])[0])
     ahead = s._system.fm.config.look_ahead
     chunks = -(-(chosen.reach + 1) // (CHUNK * s._system.frames_per_token))
     assert asked == [CHUNK * (i + 1) + ahead for i in range(chunks)]
@@ -109,18 +109,35 @@ def test_the_first_sound_waits_for_its_tokens_alone(built: Tiny, speaker: np.nda
 
 def test_griffin_lim_gives_a_sentence_at_once(built: Tiny, speaker: np.ndarray, caplog: pytest.LogCaptureFixture):
     s = voice(built, speaker, vocoder.choose("griffin_lim", built.system.mel), chunk=5)
-    (wav,) = s.stream(TEXT)
+    (wav,) = s.stream([TEXT])[0]
     assert len(wav) == 11 * s._system.samples_per_token
     assert "has not learnt chunks of 5 tokens" in caplog.text
 
 
 def test_a_text_that_can_not_be_said_is_refused_before_the_first_sound(synthesizer: Synthesizer):
     with pytest.raises(ValueError, match="empty"):
-        synthesizer.stream(" ")
+        synthesizer.stream(["no", " "])
 
 
 def test_silence_is_heard_of(built: Tiny, speaker: np.ndarray, chosen: Chosen, caplog: pytest.LogCaptureFixture):
     s = voice(built, speaker, chosen, min_ratio=0.0, max_ratio=0.0)
-    (wav,) = s.stream(TEXT)
+    (wav,) = s.stream([TEXT])[0]
     assert not wav.any() and len(wav) == int(0.2 * s.sample_rate)
     assert "has no tokens" in caplog.text
+
+
+def test_lines_are_streamed_as_they_are_said(built: Tiny, speaker: np.ndarray, caplog: pytest.LogCaptureFixture):
+    """Each line has the tokens that `say` draws for it, whatever its place; one that is cut at its limit is told of."""
+    s = voice(built, speaker, vocoder.choose("griffin_lim", built.system.mel), min_ratio=0.0)
+    spoken = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(s, "_vocoder", Chosen("none", lambda mel: spoken.append(mel) or np.ones((1, mel.shape[1])), 0))
+        lines = ["no", "on no", "a"]
+        made = [sum(len(part) for part in parts) for parts in s.stream(lines, seed=3)]
+    wanted = s.generate_tokens(lines, seed=3)
+    per_token = s._system.frames_per_token
+    assert [n // per_token for n in made] == [len(ids) for ids in wanted]
+    assert len({tuple(ids) for ids in s.generate_tokens(["no", "no", "no"], seed=3)}) > 1, "rows are seeded apart"
+    cut = [line for line, ids in zip(lines, wanted, strict=True) if len(ids) == 11]
+    told = [r.args[2] for r in caplog.records if "may be cut" in r.message and r.args[:2] == (1, 1)]
+    assert told == cut and cut

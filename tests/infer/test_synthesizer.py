@@ -19,8 +19,9 @@ from e2etts_jax.data.prepare import speaker as speakers
 from e2etts_jax.data.text import make_both
 from e2etts_jax.features import log_mel
 from e2etts_jax.infer import programs
+from e2etts_jax.infer.batching import BATCH, collapse, in_batches, padded
 from e2etts_jax.infer.prompt import Prompt
-from e2etts_jax.infer.synthesizer import BATCH, Synthesizer, _collapse, _in_batches, padded
+from e2etts_jax.infer.synthesizer import Synthesizer
 from e2etts_jax.system import System
 
 
@@ -83,8 +84,8 @@ def test_recognition_reads_the_tokens(synthesizer: Synthesizer, tones: list[np.n
     ("frames", "ids"),
     [([0, 1, 1, 0, 1, 2, 2, 0], [1, 1, 2]), ([3, 3, 3], [3]), ([0, 0], []), ([], []), ([4, 0, 4, 5], [4, 4, 5])],
 )
-def test_ctc_paths_collapse(frames: list[int], ids: list[int]) -> None:
-    assert _collapse(np.array(frames, np.int64)) == ids
+def test_ctc_pathscollapse(frames: list[int], ids: list[int]) -> None:
+    assert collapse(np.array(frames, np.int64)) == ids
 
 
 def test_nothing_in_nothing_out(synthesizer: Synthesizer) -> None:
@@ -128,7 +129,7 @@ def test_rows_are_grouped_by_their_own_length_and_come_back_in_order() -> None:
         assert all(padded(lengths[row]) == length for row in rows)
         return [100 * row for row in rows]
 
-    assert _in_batches(lengths, run) == [100 * row for row in range(len(lengths))]
+    assert in_batches(lengths, run) == [100 * row for row in range(len(lengths))]
     assert sorted(calls) == [(1, BATCH, 256), (2, BATCH, 96), (3, BATCH, 64), (BATCH, BATCH, 64)]
 
 
@@ -225,7 +226,7 @@ def test_speech_goes_on_from_a_prompt(with_prompts: Synthesizer, monkeypatch: py
 
 
 def test_what_the_prompt_sounds_like_matters(with_prompts: Synthesizer) -> None:
-    lead = with_prompts._lead(prompt())
+    lead = with_prompts.lead(prompt())
     assert lead.ids.shape == (24,) and lead.log_mel.shape[0] == 24 * 4 and lead.text == "ab"
     other = dataclasses.replace(lead, log_mel=lead.log_mel[::-1] + 1.0)
     ids = [np.arange(5), np.arange(9)]
@@ -257,13 +258,13 @@ def test_prompts_of_no_use_are_refused(with_prompts: Synthesizer, changes: dict[
 
 def test_wrong_words_and_untaught_models_are_told(with_prompts: Synthesizer, caplog: pytest.LogCaptureFixture) -> None:
     heard = with_prompts.recognize([prompt().at(22_050)])[0]
-    with_prompts._lead(prompt(text=heard or "ab"))
+    with_prompts.lead(prompt(text=heard or "ab"))
     assert ("the reward model reads" in caplog.text) == (not heard)
-    with_prompts._lead(prompt(text="zzz"))
+    with_prompts.lead(prompt(text="zzz"))
     assert f"in x.wav the reward model reads {heard!r}, not 'zzz'" in caplog.text
     assert "data.prompts=0" not in caplog.text
     with_prompts.config.data.prompts = 0.0
-    with_prompts._lead(prompt())
+    with_prompts.lead(prompt())
     assert "this run has not learnt to go on from a prompt (data.prompts=0)" in caplog.text
 
 

@@ -53,12 +53,14 @@ def file(run: Path, generator: str, tmp_path_factory: pytest.TempPathFactory) ->
 def test_matrices_are_int8_and_come_back_nearly(built: Tiny) -> None:
     flat = {
         "fm/blocks/kernel": np.random.default_rng(0).standard_normal((2, 80, 40)).astype(np.float32) * 7,
+        "fm/blocks/bias": np.random.default_rng(1).standard_normal((6, 1000)).astype(np.float32),
         "b": np.ones(3),
     }
     stored = voice.quantized(flat)
     assert stored["fm/blocks/kernel"].dtype == np.int8 and stored["b"].dtype == np.float32
     back = voice.dequantized(stored)
     assert set(back) == set(flat)
+    np.testing.assert_array_equal(back["fm/blocks/bias"], flat["fm/blocks/bias"])
     largest = np.abs(flat["fm/blocks/kernel"]).max(axis=1, keepdims=True)
     assert (np.abs(back["fm/blocks/kernel"] - flat["fm/blocks/kernel"]) <= largest / 254 * 1.001).all()
     np.testing.assert_array_equal(back["b"], flat["b"])
@@ -115,6 +117,27 @@ def test_what_is_no_voice_is_refused(file: Path, tmp_path: Path) -> None:
     about["config"]["model"]["fm"]["width"] *= 2
     with pytest.raises(ValueError, match="other models than its config describes"):
         Synthesizer.load(damage(file, tmp_path, "config.json", json.dumps(about).encode()))
+
+
+@pytest.mark.parametrize(
+    "flags, says",
+    [
+        (["--out=voice"], "must end in .zip"),
+        (["--vocoder=griffin_lim"], "no weights to put into a file"),
+        (["--card=none.md"], "no card none.md"),
+    ],
+)
+def test_what_can_not_be_exported_is_refused(repo_root: Path, run: Path, flags: list[str], says: str) -> None:
+    command = [sys.executable, "-m", "e2etts_jax.export_voice", f"--workdir={run}", *flags]
+    done = subprocess.run(command, cwd=repo_root, capture_output=True, text=True, timeout=300)
+    assert done.returncode and says in done.stderr and "Traceback" not in done.stderr
+
+
+def test_a_report_of_a_file_needs_a_folder(file: Path) -> None:
+    from e2etts_jax.evaluate import command
+
+    with pytest.raises(ValueError, match="say with --out"):
+        command.run(str(file))
 
 
 # --- the one that comes along -----------------------------------------------------------------------------------------
