@@ -191,9 +191,7 @@ def _kinds(examples: Sequence[Example], scores: dict[str, dict[str, Score]]) -> 
     out = []
     for kind in kinds:
         rows = np.array([e.kind == kind for e in examples])
-        rates = {
-            name: {r: Score(s.errors[rows], s.tokens[rows]).rate for r, s in by.items()} for name, by in scores.items()
-        }
+        rates = {name: {r: s.of(rows).rate for r, s in by.items()} for name, by in scores.items()}
         out.append({"kind": kind, "clips": int(rows.sum()), "rates": rates})
     return out
 

@@ -1,23 +1,36 @@
-"""Error rates of transcripts against what was to be said, with intervals."""
+"""Edits between transcripts and what was to be said, their rates, and intervals of these."""
 
 import dataclasses
 from collections.abc import Sequence
 
 import jiwer
 import numpy as np
+from jaxtyping import Int
 
+from e2etts_jax.evaluate import statistics
 from e2etts_jax.evaluate.canonical import canonical
+from e2etts_jax.evaluate.protocol import Form
 
-DRAWS = 2000
-LEVEL = 0.95
+Counts = Int[np.ndarray, " N"]
 
 
 @dataclasses.dataclass(frozen=True)
 class Score:
-    """Edits and reference tokens of each utterance, both on the canonical form."""
+    """Edits and reference tokens of each utterance."""
 
-    errors: np.ndarray
-    tokens: np.ndarray
+    substitutions: Counts
+    deletions: Counts
+    insertions: Counts
+    tokens: Counts
+
+    @property
+    def errors(self) -> Counts:
+        return self.substitutions + self.deletions + self.insertions
+
+    @property
+    def rates(self) -> np.ndarray:
+        """Edits / tokens of each utterance; short ones weigh as much as long ones in their mean."""
+        return self.errors / self.tokens
 
     @property
     def rate(self) -> float:
@@ -26,40 +39,65 @@ class Score:
 
     @property
     def utterance_rate(self) -> float:
-        """Mean over utterances of edits / tokens; short utterances weigh as much as long ones."""
-        return float(np.mean(self.errors / self.tokens))
+        """Mean of `rates`: what seed-tts-eval calls WER."""
+        return float(self.rates.mean())
+
+    def of(self, rows: np.ndarray | Sequence[int]) -> "Score":
+        """The utterances `rows`."""
+        return Score(*(getattr(self, field.name)[rows] for field in dataclasses.fields(self)))
 
     def interval(self) -> tuple[float, float]:
-        """Bootstrap interval of `rate` at LEVEL, resampling utterances."""
-        rates = self._rates()
-        return _quantiles(rates)
+        """Bootstrap interval of `rate`, resampling utterances."""
+        return statistics.interval(self.errors[None], self.tokens)
+
+    def utterance_interval(self) -> tuple[float, float]:
+        """Bootstrap interval of `utterance_rate`."""
+        return statistics.interval(self.rates[None])
 
     def above(self, floor: "Score") -> tuple[float, float, float]:
         """Difference of rates to `floor` on the same utterances, with its paired bootstrap interval."""
-        low, high = _quantiles(self._rates() - floor._rates())
+        low, high = statistics.interval((self.errors - floor.errors)[None], self.tokens)
         return self.rate - floor.rate, low, high
 
-    def _rates(self) -> np.ndarray:
-        picks = np.random.default_rng(0).integers(len(self.errors), size=(DRAWS, len(self.errors)))
-        return self.errors[picks].sum(1) / self.tokens[picks].sum(1)
+
+@dataclasses.dataclass(frozen=True)
+class Edit:
+    """A piece of an alignment: `kind` is equal, substitute, delete or insert; tokens of the reference and as heard."""
+
+    kind: str
+    said: str
+    heard: str
 
 
-def score(references: Sequence[str], hypotheses: Sequence[str]) -> Score:
-    """Compares transcripts, in any spelling of numbers, with the spoken words.
+def score(references: Sequence[str], hypotheses: Sequence[str], form: Form = canonical) -> Score:
+    """Compares transcripts with the spoken words, both as `form` writes them.
 
     Raises:
       ValueError: numbers of texts differ, none is given, or a reference has no words.
     """
     if len(references) != len(hypotheses) or not references:
         raise ValueError(f"{len(references)} references for {len(hypotheses)} transcripts")
-    spoken = [canonical(text) for text in references]
+    spoken = [form(text) for text in references]
     if "" in spoken:
         raise ValueError(f"reference {spoken.index('')} ({references[spoken.index('')]!r}) has no words")
-    results = [jiwer.process_words(s, canonical(h)) for s, h in zip(spoken, hypotheses, strict=True)]
-    errors = [r.substitutions + r.deletions + r.insertions for r in results]
-    return Score(np.array(errors), np.array([len(s.split()) for s in spoken]))
+    results = [jiwer.process_words(s, form(h)) for s, h in zip(spoken, hypotheses, strict=True)]
+    return Score(
+        substitutions=np.array([r.substitutions for r in results]),
+        deletions=np.array([r.deletions for r in results]),
+        insertions=np.array([r.insertions for r in results]),
+        tokens=np.array([len(s.split()) for s in spoken]),
+    )
 
 
-def _quantiles(values: np.ndarray) -> tuple[float, float]:
-    low, high = np.quantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return float(low), float(high)
+def alignment(reference: str, hypothesis: str, form: Form = canonical) -> list[Edit]:
+    """The edits that `score` counts, in the order of the text; neighbouring tokens of one kind are one piece."""
+    result = jiwer.process_words(form(reference), form(hypothesis))
+    said, heard = result.references[0], result.hypotheses[0]
+    return [
+        Edit(
+            chunk.type,
+            " ".join(said[chunk.ref_start_idx : chunk.ref_end_idx]),
+            " ".join(heard[chunk.hyp_start_idx : chunk.hyp_end_idx]),
+        )
+        for chunk in result.alignments[0]
+    ]

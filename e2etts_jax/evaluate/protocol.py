@@ -1,0 +1,79 @@
+"""How texts are compared: which signs count, and what is a token.
+
+`seed-tts-eval` restates the published protocol of that benchmark (BytedanceSpeech/seed-tts-eval, run_wer.py), oddities
+included, so that its numbers can be put beside ours:
+
+  * every sign of `PUNCTUATION` is deleted, not replaced by a space: "twenty-one" is the word "twentyone";
+  * of all apostrophes only ' (U+0027) stays: "don't" is one word, but "don’t" becomes "dont", another one;
+  * English is lower-cased and split at white space. Chinese is split into characters, white space dropped, and nothing
+    is lower-cased, so that "OK" and "ok" are two errors. Traditional characters of a transcript become simplified ones,
+    those of a reference stay;
+  * digits are compared as they are written: "5" for "five" is an error, "５" for "5" too.
+
+`numbers` is our own form for spoken English numbers (canonical.py), which forgives the last.
+"""
+
+import string
+from collections.abc import Callable
+
+from e2etts_jax.evaluate.canonical import canonical
+
+# The signs of CJK text that the protocol deletes (the constant `punctuation` of zhon.hanzi 2.1), by their code points.
+_CJK = (
+    "FF02-FF0D FF0F FF1A-FF1E FF20 FF3B-FF40 FF5B-FF60 FF62-FF64 3000-3001 3003 3008-3011 3014-301F 3030 303E-303F "
+    "2013-2014 2018-2019 201B-201F 2026-2027 FE4F FE51 FE54 00B7 FF0E FF01 FF1F FF61 3002"
+)
+
+
+def _signs(ranges: str) -> str:
+    spans = [[int(end, 16) for end in part.split("-")] for part in ranges.split()]
+    return "".join(chr(code) for span in spans for code in range(span[0], span[-1] + 1))
+
+
+PUNCTUATION = _signs(_CJK) + string.punctuation
+_DELETED = {ord(sign): None for sign in PUNCTUATION if sign != "'"}
+
+Form = Callable[[str], str]  # a text to its tokens, separated by single spaces
+
+
+def english(text: str) -> str:
+    """Lower-case words without punctuation."""
+    return " ".join(text.translate(_DELETED).lower().split())
+
+
+def chinese(text: str) -> str:
+    """Characters without punctuation and white space."""
+    return " ".join("".join(text.translate(_DELETED).split()))
+
+
+FORMS: dict[str, dict[str, Form]] = {
+    "seed-tts-eval": {"en": english, "zh": chinese},
+    "numbers": {"en": canonical},
+}
+
+
+def form(protocol: str, language: str) -> Form:
+    """What brings a text to the tokens that are compared.
+
+    Raises:
+      ValueError: no such protocol, or none for the language.
+    """
+    if protocol not in FORMS:
+        raise ValueError(f"no protocol {protocol!r}: choose one of {', '.join(FORMS)}")
+    if language not in FORMS[protocol]:
+        known = ", ".join(FORMS[protocol])
+        raise ValueError(f"the protocol {protocol} does not say how {language!r} is compared, only {known}")
+    return FORMS[protocol][language]
+
+
+def simplified(text: str) -> str:
+    """A Chinese transcript in simplified characters.
+
+    Raises:
+      ImportError: zhconv is missing.
+    """
+    try:
+        import zhconv
+    except ImportError as error:
+        raise ImportError("Chinese transcripts need zhconv: pip install 'e2etts_jax[judges]'") from error
+    return zhconv.convert(text, "zh-cn")
