@@ -1,16 +1,15 @@
-"""Two recognisers of different families, whose weights come with their packages, behind one interface."""
+"""Recognisers behind one interface: two of different families, whose weights come with their packages, and a cache."""
 
 import concurrent.futures
-import hashlib
-import json
 import os
-import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import soxr
+
+from e2etts_jax.evaluate.remembered import Remembered
 
 RATE = 16_000
 MISSING = "the recognisers are missing: pip install 'e2etts_jax[eval]'"
@@ -61,7 +60,7 @@ class Whisper:
 
     def transcribe(self, wavs: Sequence[np.ndarray], rate: int) -> list[str]:
         with concurrent.futures.ThreadPoolExecutor(self._workers) as pool:
-            return list(pool.map(lambda wav: " ".join(map(self._hear, _pieces(wav, rate))).strip(), wavs))
+            return list(pool.map(lambda wav: " ".join(map(self._hear, pieces(wav, rate))).strip(), wavs))
 
     def _hear(self, wav: np.ndarray) -> str:
         seconds = len(wav) / RATE
@@ -104,7 +103,7 @@ class Moonshine:
         )
 
     def transcribe(self, wavs: Sequence[np.ndarray], rate: int) -> list[str]:
-        return [" ".join(text for piece in _pieces(wav, rate) for text in self._hear(piece)) for wav in wavs]
+        return [" ".join(text for piece in pieces(wav, rate) for text in self._hear(piece)) for wav in wavs]
 
     def _hear(self, wav: np.ndarray) -> Iterator[str]:
         padded = np.pad(wav, (int(0.3 * RATE), int(0.5 * RATE)))
@@ -117,36 +116,36 @@ class Cached:
 
     def __init__(self, recognizer: Recognizer, folder: Path | None = None) -> None:
         self.name, self.version = recognizer.name, recognizer.version
-        self._recognizer = recognizer
-        self._path = (folder or Path.home() / ".cache" / "e2etts_jax" / "asr") / f"{self.version}.json"
+        self._recognizer, self._known = recognizer, Remembered(recognizer.version, folder)
 
     def transcribe(self, wavs: Sequence[np.ndarray], rate: int) -> list[str]:
-        keys = [_key(wav, rate) for wav in wavs]
-        known = self._read()
-        new = {key: wav for key, wav in zip(keys, wavs, strict=True) if key not in known}
-        if new:
-            texts = self._recognizer.transcribe(list(new.values()), rate)
-            known = self._read() | dict(zip(new, texts, strict=True))  # read again: another run may have added to it
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            part = self._path.with_name(f"{self._path.name}.{os.getpid()}-{threading.get_ident()}")
-            part.write_text(json.dumps(known, indent=0))
-            part.replace(self._path)
-        return [known[key] for key in keys]
-
-    def _read(self) -> dict[str, str]:
-        try:
-            return json.loads(self._path.read_text())
-        except (FileNotFoundError, json.JSONDecodeError):
-            return {}
+        return self._known(wavs, rate, lambda some: self._recognizer.transcribe(some, rate))
 
 
-def load_recognizers() -> list[Recognizer]:
-    """Both recognisers, remembering what they heard.
+PACKAGED: dict[str, Callable[[], Recognizer]] = {"whisper": Whisper, "moonshine": Moonshine}
+
+
+def load_recognizers(names: Sequence[str] = tuple(PACKAGED), language: str = "en") -> list[Recognizer]:
+    """Recognisers that remember what they heard.
+
+    Args:
+      names: `whisper` and `moonshine`, whose weights come with packages, or one of `asr_by_path.KINDS` with a path.
+      language: that they are to hear.
 
     Raises:
-      ImportError: the `eval` extra is not installed; says how to.
+      ImportError: an extra is not installed; says how to get it.
+      FileNotFoundError, ValueError: no such recogniser, or none for the language.
     """
-    return [Cached(Whisper()), Cached(Moonshine())]
+    from e2etts_jax.evaluate import asr_by_path
+
+    made: list[Recognizer] = []
+    for name in names:
+        if name in PACKAGED and language != "en":
+            raise ValueError(f"recogniser {name} hears English alone: give one for {language!r}, {asr_by_path.USAGE}")
+        made.append(Cached(PACKAGED[name]() if name in PACKAGED else asr_by_path.make(name, language)))
+    if not made or len({r.name for r in made}) < len(made):
+        raise ValueError(f"recognisers {', '.join(names) or '(none)'}: each must be given, and by a name of its own")
+    return made
 
 
 def transcribe_all(recognizers: Sequence[Recognizer], wavs: Sequence[np.ndarray], rate: int) -> dict[str, list[str]]:
@@ -156,11 +155,7 @@ def transcribe_all(recognizers: Sequence[Recognizer], wavs: Sequence[np.ndarray]
         return {name: job.result() for name, job in jobs.items()}
 
 
-def _key(wav: np.ndarray, rate: int) -> str:
-    return hashlib.sha256(f"{rate} ".encode() + np.asarray(wav, np.float32).tobytes()).hexdigest()[:32]
-
-
-def _pieces(wav: np.ndarray, rate: int) -> list[np.ndarray]:
+def pieces(wav: np.ndarray, rate: int) -> list[np.ndarray]:
     """The clip at 16 kHz, in pieces that a recogniser hears at once.
 
     Raises:

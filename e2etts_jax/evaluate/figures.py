@@ -5,9 +5,12 @@ import html
 import io
 from collections.abc import Sequence
 
+import jax.numpy as jnp
 import matplotlib.image
 import numpy as np
 import soundfile
+
+from e2etts_jax.features import MelConfig, log_mel
 
 WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 260, 130, 44, 22, 20  # of one curve, in SVG units
 MEL_RANGE = 9.0  # nepers below the loudest bin of the recording
@@ -28,6 +31,12 @@ def wav_uri(wav: np.ndarray, rate: int) -> str:
     buffer = io.BytesIO()
     soundfile.write(buffer, np.clip(wav, -1, 1), rate, format="WAV", subtype="PCM_16")
     return "data:audio/wav;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def mel_of(wav: np.ndarray, cfg: MelConfig) -> np.ndarray:
+    """Log-mel [M, F] of a clip f32[W]."""
+    padded = np.pad(wav, (0, -len(wav) % (64 * cfg.hop)))  # few lengths to compile
+    return np.asarray(log_mel(jnp.asarray(padded[None]), cfg))[0, : max(1, -(-len(wav) // cfg.hop))]
 
 
 def mel_uri(mel: np.ndarray, loudest: float) -> str:

@@ -13,6 +13,7 @@ included, so that its numbers can be put beside ours:
 `numbers` is our own form for spoken English numbers (canonical.py), which forgives the last.
 """
 
+import re
 import string
 from collections.abc import Callable
 
@@ -37,8 +38,8 @@ Form = Callable[[str], str]  # a text to its tokens, separated by single spaces
 
 
 def english(text: str) -> str:
-    """Lower-case words without punctuation."""
-    return " ".join(text.translate(_DELETED).lower().split())
+    """Lower-case words without punctuation. A no-break space alone parts no words, as in jiwer."""
+    return re.sub(r"\s\s+", " ", text.translate(_DELETED).lower()).strip()
 
 
 def chinese(text: str) -> str:

@@ -5,14 +5,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import jax.numpy as jnp
-import jinja2
 import numpy as np
 
 from e2etts_jax.evaluate.collect import CONDITIONS, JUDGED, Evaluation
-from e2etts_jax.evaluate.figures import curve_svg, mel_uri, wav_uri
-from e2etts_jax.evaluate.template import PAGE
-from e2etts_jax.features import MelConfig, log_mel
+from e2etts_jax.evaluate.figures import curve_svg, mel_of, mel_uri, wav_uri
+from e2etts_jax.evaluate.pages import render
+from e2etts_jax.features import MelConfig
 from e2etts_jax.types import config_of
 
 WORST, RANDOM = 6, 6
@@ -44,9 +42,8 @@ def write_report(out: Path, evaluation: Evaluation, config: Any, sample_rate: in
         stage: [curve_svg(term, curve["step"], curve["value"]) for term, curve in terms.items()]
         for stage, terms in figures["curves"].items()
     }
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
     title = f"e2etts_jax: {Path(figures['workdir']).name}, stage {figures['stage']}"
-    page = environment.from_string(PAGE).render(f=figures, curves=curves, groups=cases, title=title, judged=JUDGED)
+    page = render("run", f=figures, curves=curves, groups=cases, title=title, judged=JUDGED)
     (out / "report.json").write_text(json.dumps(figures, indent=1, allow_nan=False))
     path = out / "report.html"
     path.write_text(page, encoding="utf-8")
@@ -67,7 +64,7 @@ def _case(evaluation: Evaluation, row: int, mel_config: MelConfig, sample_rate: 
     """One utterance under all conditions; its pictures share one colour scale."""
     utterance = evaluation.figures["utterances"][row]
     wavs = {name: evaluation.wavs[name][row] for name in CONDITIONS}
-    mels = {name: _mel(wav, mel_config) for name, wav in wavs.items()}
+    mels = {name: mel_of(wav, mel_config) for name, wav in wavs.items()}
     loudest = float(mels["recording"].max())
     clips = [
         {
@@ -79,8 +76,3 @@ def _case(evaluation: Evaluation, row: int, mel_config: MelConfig, sample_rate: 
         for name, wav in wavs.items()
     ]
     return {**utterance, "clips": clips}
-
-
-def _mel(wav: np.ndarray, cfg: MelConfig) -> np.ndarray:
-    padded = np.pad(wav, (0, -len(wav) % (64 * cfg.hop)))  # few lengths to compile
-    return np.asarray(log_mel(jnp.asarray(padded[None]), cfg))[0, : max(1, -(-len(wav) // cfg.hop))]

@@ -48,11 +48,11 @@ class Score:
 
     def interval(self) -> tuple[float, float]:
         """Bootstrap interval of `rate`, resampling utterances."""
-        return statistics.interval(self.errors[None], self.tokens)
+        return interval_of_rate(self.errors[None], self.tokens)
 
     def utterance_interval(self) -> tuple[float, float]:
         """Bootstrap interval of `utterance_rate`."""
-        return statistics.interval(self.rates[None])
+        return interval_of_rate(self.rates[None])
 
     def above(self, floor: "Score") -> tuple[float, float, float]:
         """Difference of rates to `floor` on the same utterances, with its paired bootstrap interval."""
@@ -85,8 +85,14 @@ def score(references: Sequence[str], hypotheses: Sequence[str], form: Form = can
         substitutions=np.array([r.substitutions for r in results]),
         deletions=np.array([r.deletions for r in results]),
         insertions=np.array([r.insertions for r in results]),
-        tokens=np.array([len(s.split()) for s in spoken]),
+        tokens=np.array([r.hits + r.substitutions + r.deletions for r in results]),
     )
+
+
+def interval_of_rate(values: np.ndarray, tokens: Counts | None = None) -> tuple[float, float]:
+    """As `statistics.interval`, of what can't be below 0."""
+    low, high = statistics.interval(values, tokens)
+    return max(0.0, low), high
 
 
 def alignment(reference: str, hypothesis: str, form: Form = canonical) -> list[Edit]:

@@ -8,6 +8,7 @@ from jaxtyping import Float
 DRAWS = 4000
 LEVEL = 0.95
 CHUNK = 500  # draws that exist at one time
+LEAST = 0.1  # of the standard error, in a draw: a few utterances that are alike by chance must not divide by nothing
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,7 +80,7 @@ def interval(values: Float[np.ndarray, "S N"], weights: np.ndarray | None = None
         drawn_weight = weight[picks]
         means = drawn.mean(axis=1).sum(axis=1) / drawn_weight.sum(axis=1)
         errors = _standard_error(drawn, drawn_weight, means[:, None])
-        ratios.append((means - mean) / np.maximum(errors, 1e-3 * error))
+        ratios.append((means - mean) / np.maximum(errors, LEAST * error))
     low, high = np.quantile(np.concatenate(ratios), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return float(mean - high * error), float(mean - low * error)
 

@@ -244,7 +244,8 @@ def test_command_num_out_stage(run, workdir, tmp_path):
 @pytest.mark.eval
 def test_missing_extra_names_the_cure(run, workdir, monkeypatch):
     monkeypatch.setitem(sys.modules, "jinja2", None)
-    monkeypatch.delitem(sys.modules, "e2etts_jax.evaluate.report", raising=False)
+    for module in ("report", "pages"):
+        monkeypatch.delitem(sys.modules, f"e2etts_jax.evaluate.{module}", raising=False)
     with pytest.raises(ImportError, match=r"pip install 'e2etts_jax\[eval\]'"):
         run(str(workdir))
 

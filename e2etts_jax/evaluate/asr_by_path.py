@@ -1,0 +1,165 @@
+"""Recognisers that a user brings: models in folders, and any command that reads recordings and writes text."""
+
+import hashlib
+import shlex
+import subprocess
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+
+from e2etts_jax.evaluate.asr import RATE, Recognizer, pieces
+from e2etts_jax.evaluate.protocol import simplified
+
+USAGE = "whisper:FOLDER, faster-whisper:FOLDER, paraformer:FOLDER or command:'COMMAND'"
+NAMED = {"en": "english", "zh": "chinese"}  # languages, as Whisper calls them
+COMMAND_BATCH = 32  # recordings that a command gets at once
+
+
+def make(name: str, language: str) -> Recognizer:
+    """The recogniser `KIND:PATH` of `KINDS`; its transcripts of Chinese are simplified.
+
+    Raises:
+      ImportError: its library is not installed.
+      FileNotFoundError, ValueError: no such folder or kind.
+    """
+    kind, found, path = name.partition(":")
+    if not found or kind not in KINDS or not path:
+        raise ValueError(f"no recogniser {name!r}: give whisper, moonshine, {USAGE}")
+    if kind != "command" and not Path(path).expanduser().is_dir():
+        raise FileNotFoundError(f"recogniser {name}: no folder {path} with its model")
+    return KINDS[kind](str(Path(path).expanduser()) if kind != "command" else path, language)
+
+
+def fingerprint(folder: str) -> str:
+    """Of a model's files: names, sizes and beginnings."""
+    digest = hashlib.sha256()
+    for file in sorted(p for p in Path(folder).rglob("*") if p.is_file()):
+        with file.open("rb") as opened:
+            digest.update(f"{file.relative_to(folder)} {file.stat().st_size} ".encode() + opened.read(1 << 20))
+    return digest.hexdigest()[:12]
+
+
+class _Model:
+    """What the three kinds of models share; `_hear` gets a piece of mono f32[W] at 16 kHz."""
+
+    kind = ""
+
+    def __init__(self, folder: str, language: str) -> None:
+        self.name = f"{self.kind}:{Path(folder).name}"
+        self.version = f"{self.kind}-{Path(folder).name}-{fingerprint(folder)}-{language}"
+        self._chinese = language == "zh"
+        self._load(folder, language)
+
+    def transcribe(self, wavs: Sequence[np.ndarray], rate: int) -> list[str]:
+        joint = "" if self._chinese else " "
+        texts = [joint.join(self._hear(piece).strip() for piece in pieces(wav, rate)) for wav in wavs]
+        return [simplified(text) for text in texts] if self._chinese else texts
+
+    def _load(self, folder: str, language: str) -> None:
+        raise NotImplementedError
+
+    def _hear(self, wav: np.ndarray) -> str:
+        raise NotImplementedError
+
+
+class TransformersWhisper(_Model):
+    """Whisper of any size in transformers' format, greedy in fp32, as seed-tts-eval runs it."""
+
+    kind = "whisper"
+
+    def _load(self, folder: str, language: str) -> None:
+        try:
+            import torch
+            from transformers import WhisperForConditionalGeneration, WhisperProcessor
+        except ImportError as error:
+            raise ImportError(f"recogniser whisper:{folder} needs torch and transformers: {error}") from error
+        self._torch, device = torch, "cuda" if torch.cuda.is_available() else "cpu"
+        self._processor = WhisperProcessor.from_pretrained(folder)
+        self._model = WhisperForConditionalGeneration.from_pretrained(folder).to(device).eval()
+        multilingual = getattr(self._model.generation_config, "is_multilingual", True)
+        self._task = {"language": NAMED.get(language, language), "task": "transcribe"} if multilingual else {}
+
+    def _hear(self, wav: np.ndarray) -> str:
+        given = self._processor(wav, sampling_rate=RATE, return_tensors="pt").input_features.to(self._model.device)
+        with self._torch.inference_mode():
+            ids = self._model.generate(given, num_beams=1, do_sample=False, **self._task)
+        return self._processor.batch_decode(ids, skip_special_tokens=True)[0]
+
+
+class FasterWhisper(_Model):
+    """Whisper of any size in CTranslate2's format: beam 5, no sampling, no memory of earlier pieces."""
+
+    kind = "faster-whisper"
+
+    def _load(self, folder: str, language: str) -> None:
+        try:
+            import faster_whisper
+        except ImportError as error:
+            raise ImportError("recogniser faster-whisper: pip install 'e2etts_jax[eval]'") from error
+        self._language = language
+        self._model = faster_whisper.WhisperModel(folder, local_files_only=True)
+
+    def _hear(self, wav: np.ndarray) -> str:
+        options: dict[str, Any] = {"beam_size": 5, "temperature": 0.0, "condition_on_previous_text": False}
+        segments, _ = self._model.transcribe(wav, language=self._language, **options)
+        return "".join(segment.text for segment in segments)
+
+
+class Paraformer(_Model):
+    """Paraformer of FunASR, as seed-tts-eval runs it for Chinese."""
+
+    kind = "paraformer"
+
+    def _load(self, folder: str, language: str) -> None:
+        try:
+            from funasr import AutoModel
+        except ImportError as error:
+            raise ImportError(f"recogniser paraformer:{folder} needs funasr: {error}") from error
+        self._model = AutoModel(model=folder, disable_update=True)
+
+    def _hear(self, wav: np.ndarray) -> str:
+        return self._model.generate(input=wav, batch_size_s=300)[0]["text"]
+
+
+class Command:
+    """A command that is given the paths of some recordings (16 kHz WAV) and prints a line of text for each."""
+
+    def __init__(self, command: str, language: str) -> None:
+        self._command, self._chinese = shlex.split(command), language == "zh"
+        self.name = f"command:{Path(self._command[0]).name}"
+        self.version = f"command-{hashlib.sha256(f'{language} {command}'.encode()).hexdigest()[:12]}"
+
+    def transcribe(self, wavs: Sequence[np.ndarray], rate: int) -> list[str]:
+        texts = []
+        for at in range(0, len(wavs), COMMAND_BATCH):
+            texts += self._hear(wavs[at : at + COMMAND_BATCH], rate)
+        return [simplified(text) for text in texts] if self._chinese else texts
+
+    def _hear(self, wavs: Sequence[np.ndarray], rate: int) -> list[str]:
+        with tempfile.TemporaryDirectory() as folder:
+            files = [str(Path(folder) / f"{i:04}.wav") for i in range(len(wavs))]
+            for file, wav in zip(files, wavs, strict=True):
+                soundfile.write(file, np.concatenate(pieces(wav, rate) or [np.zeros(1, np.float32)]), RATE)
+            try:
+                done = subprocess.run([*self._command, *files], capture_output=True, text=True)
+            except OSError as error:
+                raise ValueError(f"{self.name} can't be started: {error}") from None
+        lines = done.stdout.splitlines()
+        if done.returncode or len(lines) != len(wavs):
+            last = (done.stderr.strip().splitlines() or ["(nothing on stderr)"])[-1]
+            raise ValueError(
+                f"{self.name} printed {len(lines)} lines for {len(wavs)} recordings, exit {done.returncode}: {last}"
+            )
+        return [line.strip() for line in lines]
+
+
+KINDS: dict[str, Callable[[str, str], Recognizer]] = {
+    "whisper": TransformersWhisper,
+    "faster-whisper": FasterWhisper,
+    "paraformer": Paraformer,
+    "command": Command,
+}

