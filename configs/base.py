@@ -128,6 +128,7 @@ def get_config() -> ConfigDict:
     c.log_every = 10  # steps between metric lines
     c.checkpoint_every = 200  # steps; the last of a stage is always saved
     c.keep = 2  # checkpoints kept a stage
+    c.listen_every = 0  # steps between judgements of a few sentences, as `evaluate` would, to TensorBoard; 0 = never
     c.max_skipped = 10  # stop after so many steps in a row with a loss or gradient that is not finite
 
     c.infer = ConfigDict()

@@ -225,9 +225,9 @@ class Wiring:
             noise=self.streams.draw("flow_noise", (frames, self.system.mel.n_mels)),
         )
 
-    def field(self, keep: Bool[Array, " B"]) -> ode.Field:
-        """The velocity field of the crop, `(x, t [B]) -> dx/dt`."""
-        c: Crop = self.made("crop")
+    def field(self, keep: Bool[Array, " B"], crop: Crop | None = None) -> ode.Field:
+        """The velocity field of the crop, by default that which the FM trains on, `(x, t [B]) -> dx/dt`."""
+        c: Crop = crop or self.made("crop")
         variables, fm = {"params": self.params["fm"]}, self.system.fm
         hidden = self.plan.tokens_to_fm == "llm_hidden"
         cond = fm.apply(variables, c.cond, c.mask, hidden=hidden, method=FlowModel.condition)

@@ -10,6 +10,7 @@ from jax.experimental import multihost_utils
 
 from e2etts_jax import processes, sharding
 from e2etts_jax.data.sources import load_examples
+from e2etts_jax.evaluate.live import Judges
 from e2etts_jax.features import MelConfig, log_mel
 from e2etts_jax.infer import vocoder
 from e2etts_jax.infer.synthesizer import Synthesizer
@@ -17,11 +18,13 @@ from e2etts_jax.metrics import MetricsWriter, Silent
 from e2etts_jax.types import config_of
 from e2etts_jax.vocoding import VocoderSystem
 
-SENTENCES = 2
+SENTENCES = 2  # that are shown
+JUDGED = 8  # that are judged, where `listen_every` asks for it
 
 
 class Sampler:
-    """Speaks the same few sentences at the end of every stage. Compiled once: parameters are arguments.
+    """Speaks the same few sentences at the end of every stage, and has them judged where `listen_every` asks for it.
+    Compiled once: parameters are arguments.
 
     One device of process 0 speaks, as it does after training: the shapes are too small to divide over a mesh.
     """
@@ -29,6 +32,7 @@ class Sampler:
     def __init__(self, config: Any, voice: np.ndarray | None = None):
         """`voice`: f32[256], the speaker vector to speak with; None = the data set's own."""
         self.config, self.voice = config, voice
+        self._judges: Judges | None = None
 
     def log(self, params: Mapping[str, Any], writer: MetricsWriter | Silent, step: int, stage: str) -> None:
         """Logs recording, reconstruction from its own tokens, and synthesis from text, each as mel and audio.
@@ -44,14 +48,19 @@ class Sampler:
         mel = config_of(MelConfig, {"sample_rate": c.audio.sample_rate, **c.mel})
         synthesizer = Synthesizer(c, params, speaker=self.voice)
         rate = c.audio.sample_rate
-        examples = load_examples(c.data, "validation", SENTENCES, rate, keep=synthesizer.can_say)
+        count = JUDGED if c.get("listen_every", 0) else SENTENCES
+        examples = load_examples(c.data, "validation", count, rate, keep=synthesizer.can_say)
         recordings = [e.wav for e in examples]
         rows = {
             "recording": recordings,
             "reconstruction": synthesizer.reconstruct(recordings),
             "synthesis": synthesizer.synthesize([e.text for e in examples], languages=[e.language for e in examples]),
         }
-        write(rows, mel, writer, step, stage)
+        write({kind: wavs[:SENTENCES] for kind, wavs in rows.items()}, mel, writer, step, stage)
+        if c.get("listen_every", 0):
+            if self._judges is None:
+                self._judges = Judges.installed(c.data.language)
+            writer.scalars(self._judges.scores(rows, [e.text for e in examples], rate), step, stage)
 
 
 class CopySampler:

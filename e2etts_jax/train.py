@@ -310,6 +310,9 @@ def train_stage(r: Run, stage: Stage, s: state.State) -> state.State:
                 stop = r.stop()
                 if stop:
                     break
+                if c.listen_every and at % c.listen_every == 0 and at < stage.steps:
+                    with log.phase("listen"):
+                        r.sampler.log(s.result, r.writer, at, stage.name)
                 if at % c.checkpoint_every == 0 or at == stage.steps:
                     if pending is not None:  # a run that goes on from this save won't log the step again
                         log.write(*pending)

@@ -16,7 +16,16 @@ from e2etts_jax.infer.synthesizer import VOCODER, VOICE
 from e2etts_jax.vocoding import VocoderSystem
 
 # What may differ between two runs of one workdir: nothing here changes a bit of the result.
-FREE = ("log_every", "checkpoint_every", "keep", "max_skipped", "infer", "data.workers", "data.prefetch")
+FREE = (
+    "log_every",
+    "checkpoint_every",
+    "listen_every",
+    "keep",
+    "max_skipped",
+    "infer",
+    "data.workers",
+    "data.prefetch",
+)
 VOICE_CLIPS = 100  # clips in which a speaker vector is looked for
 
 

@@ -10,11 +10,16 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from e2etts_jax.data.audio import resample
 from e2etts_jax.data.sources import Example
-from e2etts_jax.evaluate.asr import Recognizer, transcribe_all
+from e2etts_jax.evaluate.asr import RATE, Recognizer, transcribe_all
 from e2etts_jax.evaluate.canonical import canonical
-from e2etts_jax.evaluate.scoring import Score, score
+from e2etts_jax.evaluate.quality import Listener
+from e2etts_jax.evaluate.scoring import Score, alignment, score
+from e2etts_jax.evaluate.similarity import Embedder, cosines
+from e2etts_jax.evaluate.sound import sound
 from e2etts_jax.evaluate.tokens import token_statistics
+from e2etts_jax.infer.probe import TIMES, Probe
 
 CONDITIONS = {
     "recording": "recording",
@@ -38,8 +43,14 @@ class Speaker(Protocol):
     config: Any
     sample_rate: int
 
+    def generate_tokens(self, texts: Sequence[str], seed: int = 0, languages: Sequence[str] = ()) -> Sequence[Any]: ...
+    def decode_tokens(self, ids: Sequence[Any], seed: int = 0) -> Wavs: ...
+    def recognize_tokens(self, ids: Sequence[Any]) -> list[str]: ...
     def synthesize(self, texts: Sequence[str], seed: int = 0, languages: Sequence[str] = ()) -> Wavs: ...
     def reconstruct(self, wavs: Sequence[np.ndarray], seed: int = 0) -> Wavs: ...
+    def probe(
+        self, wavs: Sequence[np.ndarray], texts: Sequence[str], seed: int = 0, languages: Sequence[str] = ()
+    ) -> Probe: ...
     def copy_synthesis(self, wavs: Sequence[np.ndarray]) -> Wavs: ...
     def tokenize(self, wavs: Sequence[np.ndarray]) -> Sequence[Any]: ...
     def recognize(self, wavs: Sequence[np.ndarray]) -> list[str]: ...
@@ -47,10 +58,12 @@ class Speaker(Protocol):
 
 @dataclasses.dataclass
 class Evaluation:
-    """Figures (JSON-able), and the audio they were measured on: condition -> one clip per utterance."""
+    """Figures (JSON-able), and what they were measured on: condition -> one clip per utterance; and the tokens behind
+    the clips that have some."""
 
     figures: Json
     wavs: dict[str, Wavs]
+    tokens: dict[str, Sequence[Any]]
 
 
 def evaluate(
@@ -59,8 +72,13 @@ def evaluate(
     recognizers: Sequence[Recognizer],
     seed: int = 0,
     log: Callable[[str], None] = print,
+    embedders: Sequence[Embedder] = (),
+    listeners: Sequence[Listener] = (),
 ) -> Evaluation:
-    """All four conditions, read by all recognisers, and the reward model's own reading of the true tokens.
+    """All four conditions, read by all recognisers, and what the models tell of themselves.
+
+    Args:
+      embedders: judge how like the recording's voice a clip is. listeners: how good it sounds.
 
     Raises:
       ValueError: no examples.
@@ -68,11 +86,17 @@ def evaluate(
     if not examples:
         raise ValueError("no clips to evaluate: --num must be at least 1")
     texts, recordings = [e.text for e in examples], [e.wav for e in examples]
+    languages, tokens = [e.language for e in examples], {}
+
+    def synthesis() -> Wavs:
+        tokens["synthesis"] = speaker.generate_tokens(texts, seed=seed, languages=languages)
+        return speaker.decode_tokens(tokens["synthesis"], seed=seed)
+
     make: dict[str, Callable[[], Wavs]] = {
         "recording": lambda: recordings,
         "copy": lambda: speaker.copy_synthesis(recordings),
         "reconstruction": lambda: speaker.reconstruct(recordings, seed=seed),
-        "synthesis": lambda: speaker.synthesize(texts, seed=seed, languages=[e.language for e in examples]),
+        "synthesis": synthesis,
     }
     wavs: dict[str, Wavs] = {}
     transcripts: dict[str, dict[str, list[str]]] = {}
@@ -94,22 +118,54 @@ def evaluate(
                 "made_in_seconds": round(made - begun, 1),
                 "read_in_seconds": round(heard - made, 1),
                 "scores": {r: _figures(s, scores.get(FLOOR, {}).get(r)) for r, s in scores[name].items()},
+                "heard_as": _heard_as(wavs[name], recordings, speaker.sample_rate, embedders, listeners),
             }
         )
         rates = "  ".join(f"{r} {s.rate:.3f}" for r, s in scores[name].items())
         times = f"{seconds:.0f} s of audio, made in {made - begun:.0f} s, read in {heard - made:.0f} s"
         log(f"{name}: error {rates}  ({times})")
-    read = speaker.recognize(recordings)
+    probe = speaker.probe(recordings, texts, seed=seed, languages=languages)
+    read = probe.read
     figures: Json = {
         "recognizers": {r.name: r.version for r in recognizers},
         "clips": len(examples),
         "rows": rows,
         READER: _figures(score(texts, read), None),
+        "inside": _inside(speaker, probe, texts, tokens["synthesis"], recordings),
         "kinds": _kinds(examples, scores),
         "utterances": _utterances(examples, transcripts, scores, read),
     }
-    log(f"reward model on the true tokens: error {figures[READER]['rate']:.3f}")
-    return Evaluation(figures, wavs)
+    inside = figures["inside"]
+    rates = "  ".join(f"{kind} {rate:.3f}" for kind, rate in inside["read"].items())
+    log(f"reward model: error {rates}; LLM: {inside['bits_per_token']:.2f} bits a token")
+    tokens["recording"] = speaker.tokenize(recordings)
+    return Evaluation(figures, wavs, tokens)
+
+
+def _heard_as(
+    wavs: Wavs, recordings: Wavs, rate: int, embedders: Sequence[Embedder], listeners: Sequence[Listener]
+) -> Json:
+    """Means over clips: silences, clipping, length beside the recording's; likeness to its voice; quality."""
+    sounds = [sound(wav, rate) for wav in wavs]
+    made = {name: float(np.mean([getattr(s, name) for s in sounds])) for name in ("lead", "tail", "pause", "clipped")}
+    made["ratio"] = float(np.median([len(w) / len(r) for w, r in zip(wavs, recordings, strict=True)]))
+    ours, theirs = ([resample(wav, rate, RATE) for wav in given] for given in (wavs, recordings))
+    made |= {f"similarity, {e.name}": float(cosines(e(ours), e(theirs)).mean()) for e in embedders}
+    return made | {listener.name: float(listener(ours).mean()) for listener in listeners}
+
+
+def _inside(speaker: Speaker, probe: Probe, texts: Sequence[str], drawn: Sequence[Any], recordings: Wavs) -> Json:
+    """What the models tell of themselves: the LLM's bits, the FM's error at fixed times, and how much the RM misreads
+    in true tokens, in such as the LLM draws given the recorded ones (Gumbel), and in those it drew freely."""
+    bits = float(probe.nats.sum()) / math.log(2)
+    seconds = sum(map(len, recordings)) / speaker.sample_rate
+    read = {"true": probe.read, "drawn on the recording": probe.read_drawn, "drawn": speaker.recognize_tokens(drawn)}
+    return {
+        "bits_per_token": bits / int(probe.tokens.sum()),
+        "bits_per_second": bits / seconds,
+        "flow": {str(t): float(e) for t, e in zip(TIMES, probe.flow.mean(axis=0), strict=True)},
+        "read": {kind: score(texts, said).rate for kind, said in read.items()},
+    }
 
 
 def stage_figures(
@@ -178,6 +234,7 @@ def _figures(result: Score, floor: Score | None) -> Json:
         "utterance_rate": result.utterance_rate,
         "perfect": int((result.errors == 0).sum()),
         "errors": int(result.errors.sum()),
+        **{kind: int(getattr(result, kind).sum()) for kind in ("substitutions", "deletions", "insertions")},
         "tokens": int(result.tokens.sum()),
     }
     if floor is not None:
@@ -205,7 +262,14 @@ def _utterances(
     out = []
     for i, example in enumerate(examples):
         heard = {
-            name: {r: {"text": texts[i], "errors": int(scores[name][r].errors[i])} for r, texts in by.items()}
+            name: {
+                r: {
+                    "text": texts[i],
+                    "errors": int(scores[name][r].errors[i]),
+                    "edits": [dataclasses.astuple(e) for e in alignment(example.text, texts[i])],
+                }
+                for r, texts in by.items()
+            }
             for name, by in transcripts.items()
         }
         tokens = len(canonical(example.text).split())

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from e2etts_jax.data import sources
-from e2etts_jax.evaluate import asr, collect
+from e2etts_jax.evaluate import asr, collect, quality, similarity
 from e2etts_jax.infer.synthesizer import Synthesizer
 
 
@@ -54,8 +54,9 @@ def run(
     codes = config["model"]["tokenizer"]["levels"] ** config["model"]["tokenizer"]["dims"]
     examples = sources.load_examples(config["data"], split, num, rate, keep=speaker.can_say)
     recognizers = asr.load_recognizers()
+    judges = similarity.installed(log), quality.installed(log)
     log(f"{len(examples)} {split} clips, stage {speaker.stage}")
-    evaluation = collect.evaluate(speaker, examples, recognizers, seed, log)
+    evaluation = collect.evaluate(speaker, examples, recognizers, seed, log, *judges)
     heard = [e.wav for e in sources.load_examples(config["data"], "train", collect.TOKEN_CLIPS, rate)]
     tokens = collect.token_figures(speaker, heard, codes)
     log(f"tokens: {tokens['distinct']} of {codes} codes, {tokens['entropy']:.2f} bits")

@@ -77,18 +77,7 @@ def tokens_svg(mel: np.ndarray, ids: Sequence[int] | np.ndarray, seconds: float)
     An id always has the same colour. It is written in its token where there is room, about 100 of them; the pointer
     finds it in every one.
     """
-    height, top = MEL + STRIP + AXIS, MEL + 3
-    wide = WIDE / max(1, len(ids))
-    cells = []
-    for i, token in enumerate(map(int, ids)):
-        x, middle = i * wide, top + STRIP / 2
-        turn = "" if wide >= UPRIGHT else f' transform="rotate(-90 {x + wide / 2:.1f} {middle:.1f})"'
-        label = f'<text x="{x + wide / 2:.1f}" y="{middle + 3.5:.1f}"{turn}>{token}</text>' if wide >= TURNED else ""
-        cells.append(
-            f"<g><title>token {i + 1} of {len(ids)}, at {i * seconds / len(ids):.2f} s: {token}</title>"
-            f'<rect x="{x:.2f}" y="{top}" width="{wide:.2f}" height="{STRIP}"'
-            f' fill="hsl({token * GOLDEN % 360:.0f} 60% 78%)"/>{label}</g>'
-        )
+    height, cells = MEL + STRIP + AXIS, _cells(ids, seconds, MEL + 3, labels=True)
     step = next((tick for tick in TICKS if seconds / tick <= MARKS), seconds)
     marks = []
     for i in range(int(seconds / step) + 1):
@@ -98,6 +87,28 @@ def tokens_svg(mel: np.ndarray, ids: Sequence[int] | np.ndarray, seconds: float)
     return (
         f'<svg class="tokens" viewBox="0 0 {WIDE} {height}" role="img" aria-label="log-mel and tokens">'
         f'<image href="{mel_uri(mel, float(mel.max()))}" width="{WIDE}" height="{MEL}" preserveAspectRatio="none"/>'
-        f'<g font-size="10" text-anchor="middle" fill="#222">{"".join(cells)}</g>'
+        f'<g font-size="10" text-anchor="middle" fill="#222">{cells}</g>'
         f'<g font-size="11" fill="currentColor">{"".join(marks)}</g></svg>'
     )
+
+
+def strip_svg(ids: Sequence[int] | np.ndarray, seconds: float) -> str:
+    """Tokens [T] alone, coloured as in `tokens_svg`, to go below a picture of the same `seconds`."""
+    cells = _cells(ids, seconds, 0, labels=False)
+    shape = f'viewBox="0 0 {WIDE} {STRIP}" preserveAspectRatio="none"'
+    return f'<svg class="strip" {shape} role="img" aria-label="{len(ids)} tokens">{cells}</svg>'
+
+
+def _cells(ids: Sequence[int] | np.ndarray, seconds: float, top: float, *, labels: bool) -> str:
+    wide = WIDE / max(1, len(ids))
+    cells = []
+    for i, token in enumerate(map(int, ids)):
+        x, middle = i * wide, top + STRIP / 2
+        turn = "" if wide >= UPRIGHT else f' transform="rotate(-90 {x + wide / 2:.1f} {middle:.1f})"'
+        label = f'<text x="{x + wide / 2:.1f}" y="{middle + 3.5:.1f}"{turn}>{token}</text>'
+        cells.append(
+            f"<g><title>token {i + 1} of {len(ids)}, at {i * seconds / len(ids):.2f} s: {token}</title>"
+            f'<rect x="{x:.2f}" y="{top}" width="{wide:.2f}" height="{STRIP}"'
+            f' fill="hsl({token * GOLDEN % 360:.0f} 60% 78%)"/>{label if labels and wide >= TURNED else ""}</g>'
+        )
+    return "".join(cells)

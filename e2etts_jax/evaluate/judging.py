@@ -3,9 +3,8 @@
 import dataclasses
 import itertools
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -62,8 +61,8 @@ def run(
     judges = Judges(
         asr.load_recognizers(wanted, language),
         form,
-        _made(similarity.make, speakers, ("voicefilter",), log),
-        _made(quality.make, listeners, tuple(quality.LISTENERS), log),
+        similarity.installed(log) if speakers is None else [similarity.make(name) for name in speakers if name],
+        quality.installed(log) if listeners is None else [quality.make(name) for name in listeners if name],
     )
     log(f"{len(entries)} utterances of {path}, {len(made)} systems")
     judged: dict[str, list[Judged]] = {}
@@ -89,19 +88,6 @@ def run(
     page = write_report(folder, figures, made, entries)
     log(f"wrote {page} and report.json")
     return page
-
-
-def _made(make: Callable[[str], Any], wanted: Sequence[str] | None, usual: Sequence[str], log: systems.Log) -> list:
-    """The judges that are wanted; where nothing is said, the usual ones whose libraries are installed."""
-    if wanted is not None:
-        return [make(name) for name in wanted if name]
-    found = []
-    for name in usual:
-        try:
-            found.append(make(name))
-        except ImportError as error:
-            log(f"without {name}: {error}")
-    return found
 
 
 def told(row: Json) -> str:

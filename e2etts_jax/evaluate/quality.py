@@ -70,3 +70,14 @@ def make(name: str) -> Listener:
         return LISTENERS[name]()
     except ImportError as error:
         raise ImportError(f"{name} is missing: pip install 'e2etts_jax[judges]' ({error})") from error
+
+
+def installed(log: Callable[[str], None]) -> list[Listener]:
+    """All models whose libraries are there."""
+    found = []
+    for name in LISTENERS:
+        try:
+            found.append(make(name))
+        except ImportError as error:
+            log(f"without {error}")
+    return found

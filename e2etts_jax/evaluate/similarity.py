@@ -53,6 +53,15 @@ def make(name: str) -> Embedder:
     return Embedder(shown, f"{shown}-{speaker.fingerprint(name)[:12]}", lambda wav: speaker.vector(extractor, wav))
 
 
+def installed(log: Callable[[str], None]) -> list[Embedder]:
+    """The speaker model that needs no path, if its library is there."""
+    try:
+        return [make("voicefilter")]
+    except ImportError as error:
+        log(f"without speaker similarity: {error}")
+        return []
+
+
 def _wavlm(folder: str) -> tuple[str, str, Callable[[np.ndarray], np.ndarray]]:
     path = Path(folder).expanduser()
     if not path.is_dir():

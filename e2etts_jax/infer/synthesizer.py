@@ -23,13 +23,13 @@ from jaxtyping import Array, Float, Int
 
 from e2etts_jax import checkpoint
 from e2etts_jax.data.text import Tokenizer, joined, make_both, read, rm_limit
-from e2etts_jax.infer import long_text, programs, run_config, streaming, vocoder, voice
+from e2etts_jax.infer import long_text, probe, programs, run_config, streaming, vocoder, voice
 from e2etts_jax.infer.batching import collapse, in_batches, padded, row_streams, stack
 from e2etts_jax.infer.prompt import Lead, Prompt
 from e2etts_jax.models import generate
 from e2etts_jax.models.generate import Sampling
 from e2etts_jax.system import System
-from e2etts_jax.types import GROUPS, Params
+from e2etts_jax.types import GROUPS, Batch, Params
 
 PROMPT_SHARE = 0.6  # of the longest clip in training that a prompt may take: the rest is for what follows
 MISHEARD = 0.5  # character error rate above which a prompt's words are not what is heard
@@ -234,6 +234,39 @@ class Synthesizer:
     def recognize(self, wavs: GivenWavs) -> list[str]:
         """What the reward model hears in the recordings' tokens."""
         return self.recognize_tokens(self.tokenize(wavs))
+
+    def probe(self, wavs: GivenWavs, texts: Sequence[str], seed: int = 0, languages: Sequence[str] = ()) -> probe.Probe:
+        """What the models make of recordings whose words are known; errors as in `tokenize` and `synthesize`."""
+        spoken = self._languages(texts, languages)
+        ids = [self._encode(text, language).ids for text, language in zip(texts, spoken, strict=True)]
+        per_token = self._system.rm.config.ctc_upsample
+        lengths = self._token_lens(wavs)
+
+        def run(rows: list[int], size: int, length: int) -> list[tuple]:
+            wav, wav_len = self._pad(wavs, rows, size, length)
+            text, text_len = stack([ids[row] for row in rows], size, self.config.data.max_text)
+            batch = Batch(
+                wav=jnp.asarray(wav),
+                wav_len=jnp.asarray(wav_len),
+                prompt_len=jnp.zeros(size, jnp.int32),
+                text=jnp.asarray(text),
+                text_len=jnp.asarray(text_len),
+                speaker=jnp.tile(self.speaker, (size, 1)),
+                speaker_mask=jnp.ones(size, bool),
+                labels={},
+                row=jnp.arange(size),
+            )
+            nats, tokens, flow, heard = jax.device_get(
+                probe.program(self._system, self.params, batch, row_streams(seed, rows, size))
+            )
+            read = [
+                [self._texts.rm.decode(collapse(best[i, : lengths[row] * per_token])) for best in heard]
+                for i, row in enumerate(rows)
+            ]
+            return [(nats[i], tokens[i], flow[i], *read[i]) for i in range(len(rows))]
+
+        nats, tokens, flow, read, drawn = zip(*in_batches(lengths, run), strict=True)
+        return probe.Probe(np.array(nats), np.array(tokens), np.stack(flow), list(read), list(drawn))
 
     # --- single steps ------------------------------------------------------------------------------------------------
 

@@ -11,6 +11,7 @@ import pytest
 
 from e2etts_jax.data.sources import Example
 from e2etts_jax.evaluate import asr, collect, command
+from e2etts_jax.infer.probe import Probe
 
 RATE = 22050
 MEL = {
@@ -64,8 +65,23 @@ class Model:
         return cls(stage or "tune")
 
     def synthesize(self, texts, seed=0, languages=()):
+        return self.decode_tokens(self.generate_tokens(texts, seed, languages), seed)
+
+    def generate_tokens(self, texts, seed=0, languages=()):
         assert list(texts) == TEXTS[: len(texts)]
-        return clips(0.3)[: len(texts)]
+        return [np.arange(3 + i) for i in range(len(texts))]
+
+    def decode_tokens(self, ids, seed=0):
+        return clips(0.3)[: len(ids)]
+
+    def recognize_tokens(self, ids):
+        return [TEXTS[len(row) - 3] for row in ids]
+
+    def probe(self, wavs, texts, seed=0, languages=()):
+        """Two bits a token, ten tokens a clip; what is drawn on the recording can't be read."""
+        n = len(wavs)
+        flow = np.tile(np.arange(1.0, 6.0), (n, 1))
+        return Probe(np.full(n, 20 * np.log(2)), np.full(n, 10), flow, TEXTS[:n], [""] * n)
 
     def reconstruct(self, wavs, seed=0):
         return clips(0.2)[: len(wavs)]
@@ -126,8 +142,19 @@ def test_figures_by_hand(evaluation):
     assert sorted(kinds) == ["date", "name", "price", "telephone"]
     assert kinds["price"]["clips"] == 2 and kinds["price"]["rates"]["synthesis"]["moonshine"] == pytest.approx(2 / 5)
     john = evaluation.figures["utterances"][2]
-    assert john["heard"]["synthesis"]["whisper"] == {"text": "", "errors": 6} and john["tokens"] == 6
+    assert john["heard"]["synthesis"]["whisper"] == {
+        "text": "",
+        "errors": 6,
+        "edits": [("delete", "message from j o h n", "")],
+    }
+    assert john["tokens"] == 6
     assert evaluation.figures["reward_model"]["errors"] == 0
+    inside = evaluation.figures["inside"]
+    assert inside["bits_per_token"] == pytest.approx(2) and list(inside["flow"].values()) == [1, 2, 3, 4, 5]
+    assert inside["bits_per_second"] == pytest.approx(6 * 20 / (sum(map(len, clips())) / RATE))
+    assert inside["read"] == {"true": 0.0, "drawn on the recording": 1.0, "drawn": 0.0}
+    heard_as = {row["name"]: row["heard_as"] for row in evaluation.figures["rows"]}
+    assert heard_as["recording"]["ratio"] == 1 and heard_as["synthesis"]["clipped"] < 0.01
 
 
 def test_stage_figures_agree_with_the_evaluation(evaluation):
@@ -195,6 +222,8 @@ def run(monkeypatch):
     monkeypatch.setattr(command, "Synthesizer", Model)
     monkeypatch.setattr(command.sources, "load_examples", lambda cfg, split, n, rate, keep=None: EXAMPLES[:n])
     monkeypatch.setattr(asr, "load_recognizers", lambda: READERS)
+    monkeypatch.setattr(command.similarity, "installed", lambda log: [])
+    monkeypatch.setattr(command.quality, "installed", lambda log: [])
     return command.run
 
 
@@ -223,6 +252,7 @@ def test_command_writes_page_and_figures(run, workdir, capsys):
     assert page.open == []
     # All six clips are shown (two worst, four random), each under four conditions.
     assert page.tags.count("audio") == page.tags.count("img") == 6 * 4 and page.tags.count("polyline") == 1
+    assert page.tags.count("rect") == sum(3 + i for i in range(6)) + sum(len(wav) // 1024 for wav in clips())
     assert all(re.match("data:(audio/wav|image/png);base64,", s) for s in page.sources)
     assert "http" not in re.sub('src="data:[^"]*"', "", source)
     synthesis = figures["rows"][3]["scores"]["whisper"]

@@ -18,10 +18,12 @@ from e2etts_jax import sharding
 from e2etts_jax.data.prepare import speaker as speakers
 from e2etts_jax.data.text import make_both
 from e2etts_jax.features import log_mel
-from e2etts_jax.infer import programs
+from e2etts_jax.infer import probe, programs
 from e2etts_jax.infer.batching import BATCH, collapse, in_batches, padded
 from e2etts_jax.infer.prompt import Prompt
 from e2etts_jax.infer.synthesizer import Synthesizer
+from e2etts_jax.models.llm import LLM, speech_logits
+from e2etts_jax.models.tokenizer import Tokenizer
 from e2etts_jax.system import System
 
 
@@ -519,3 +521,26 @@ def test_lists_of_json_become_tuples(built: Tiny, speaker: np.ndarray) -> None:
     made = Synthesizer(config, built.params, speaker=speaker)
     assert made.config.model.rm.tasks == (("mood", 3),)
     assert len(made.tokenize([np.ones(2000, np.float32)])[0]) == 2
+
+
+def test_a_probe_tells_of_each_recording_what_training_would(synthesizer: Synthesizer, tones: list[np.ndarray]) -> None:
+    """The LLM's nats and the RM's readings are those of other ways to get them; neighbours change nothing."""
+    texts = ["no", "on no", "a"]
+    made = synthesizer.probe(tones, texts)
+    lengths = [-(-len(wav) // synthesizer._system.samples_per_token) for wav in tones]
+    assert made.tokens.tolist() == [n + 1 for n in lengths], "the end is predicted, too"
+    assert made.read == synthesizer.recognize(tones)
+    assert made.flow.shape == (3, len(probe.TIMES)) and (made.flow > 0).all()
+    alone = synthesizer.probe(tones[1:2], texts[1:2])
+    np.testing.assert_allclose(alone.nats, made.nats[1:2], rtol=1e-4)
+    system, params = synthesizer._system, synthesizer.params
+    codebook = system.tokenizer.apply({"params": params["tokenizer"]}, method=Tokenizer.codebook)
+    (ids,) = synthesizer.tokenize(tones[:1])
+    text = np.array([synthesizer._encode(texts[0], "en").ids], np.int32)
+    given = (text, np.array([text.shape[1]]), codebook[ids][None], ids[None], np.array([len(ids)]))
+    variables = {"params": params["llm"]}
+    hidden = system.llm.apply(variables, *given, method=LLM.read)
+    table = system.llm.apply(variables, codebook, method=LLM.table)
+    log_p = jax.nn.log_softmax(speech_logits(hidden, table))[0]
+    wanted = -sum(float(log_p[i, target]) for i, target in enumerate([*ids.tolist(), system.vocab]))
+    assert made.nats[0] == pytest.approx(wanted, rel=1e-4)

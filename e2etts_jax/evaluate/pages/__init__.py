@@ -9,6 +9,7 @@ import jinja2
 def render(page: str, **given: Any) -> str:
     """The page `<page>.html` with its style, as one file that needs nothing beside itself."""
     folder = Path(__file__).parent
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
-    template = environment.from_string((folder / f"{page}.html").read_text(encoding="utf-8"))
-    return template.render(style=(folder / "style.css").read_text(encoding="utf-8"), **given)
+    loader = jinja2.FileSystemLoader(folder)
+    environment = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined)
+    style = (folder / "style.css").read_text(encoding="utf-8")
+    return environment.get_template(f"{page}.html").render(style=style, **given)
