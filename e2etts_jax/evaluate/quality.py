@@ -1,6 +1,8 @@
 """How good does it sound? Models that guess what listeners would say, from 1 (bad) to 5 (excellent)."""
 
+import contextlib
 import importlib.metadata
+import io
 import sys
 import types
 from collections.abc import Callable, Sequence
@@ -38,7 +40,8 @@ def _distillmos() -> Listener:
     import distillmos
     import torch
 
-    model = distillmos.ConvTransformerSQAModel().eval()
+    with contextlib.redirect_stdout(io.StringIO()):  # where it says which weights it loads
+        model = distillmos.ConvTransformerSQAModel().eval()
 
     def score(wav: np.ndarray) -> float:
         with torch.inference_mode():

@@ -175,10 +175,12 @@ class Synthesizer:
         self, texts: Sequence[str], seed: int = 0, languages: Sequence[str] = (), prompt: Prompt | None = None
     ) -> Wavs:
         """As `synthesize`, for texts of any length: what is too long is cut at sentence ends and joined with pauses."""
-        spoken, before = self._languages(texts, languages), prompt.text if prompt else ""
+        lead, spoken = self.lead(prompt) if prompt else None, self._languages(texts, languages)
+        before = prompt.text if prompt else ""
         cut = [self._pieces(text, language, before) for text, language in zip(texts, spoken, strict=True)]
         flat = [(piece, language) for parts, language in zip(cut, spoken, strict=True) for piece, _ in parts]
-        made = iter(self.synthesize([piece for piece, _ in flat], seed, [language for _, language in flat], prompt))
+        ids = self.generate_tokens([piece for piece, _ in flat], seed, [language for _, language in flat], lead)
+        made = iter(self.decode_tokens(ids, seed, lead))
         return [
             long_text.join([next(made) for _ in parts], [pause for _, pause in parts], self.sample_rate)
             for parts in cut
@@ -200,12 +202,12 @@ class Synthesizer:
                 "this run has not learnt chunks of %d tokens (plan.fm_chunks): it may sound worse than offline",
                 self.config.infer.chunk,
             )
-        spoken, before = self._languages(texts, languages), prompt.text if prompt else ""
+        lead, spoken = self.lead(prompt) if prompt else None, self._languages(texts, languages)
+        before = prompt.text if prompt else ""
         cut = [self._pieces(text, language, before) for text, language in zip(texts, spoken, strict=True)]
         for pieces, language in zip(cut, spoken, strict=True):
             for piece, _ in pieces:
                 self._encode(piece, language, before)
-        lead = self.lead(prompt) if prompt else None
 
         def parts(pieces: list[tuple[str, float]], language: str, first: int) -> Iterator[Float[np.ndarray, " W"]]:
             for row, (piece, pause) in enumerate(pieces, first):
@@ -345,9 +347,13 @@ class Synthesizer:
             made = programs.flow(
                 system, *guided, self.params, tokens, token_len, speaker, row_streams(seed, rows, size), heard
             )
-            start, per_token = len(before) * system.samples_per_token, system.samples_per_token
-            wavs = self._vocode(made[: len(rows)])
-            return [wav[start : len(whole[row]) * per_token] for wav, row in zip(wavs, rows, strict=True)]
+            reach, hop = self._vocoder.reach, system.mel.hop
+            unheard = 0 if reach is None else max(0, len(before) * system.frames_per_token - reach)
+            longest = max(1, *(len(whole[row]) for row in rows)) * system.frames_per_token
+            wavs = self._vocode(made[: len(rows), unheard:longest])
+            start, ends = len(before) * system.samples_per_token, [len(whole[row]) for row in rows]
+            spans = [slice(start - unheard * hop, end * system.samples_per_token - unheard * hop) for end in ends]
+            return [wav[span] for wav, span in zip(wavs, spans, strict=True)]
 
         wavs = in_batches([len(row) for row in whole], run, bar="sound" if self.progress else "")
         empty = sum(not len(wav) for wav in wavs)
@@ -471,11 +477,6 @@ class Synthesizer:
         alone = self._ids(text, language, llm, "max_text")
         ids = alone
         if before:
-            lead = len(self._ids(before, language, llm, "max_text"))
-            if lead > data.max_text // 2:
-                raise ValueError(
-                    f"the words of the prompt take {lead} of the {data.max_text} ids of data.max_text: cut the prompt"
-                )
             ids = self._ids(text, language, llm, "max_text", before)
         written: list[int] = []
         if self.config.infer.candidates > 1 and (rm is not llm or before):
@@ -499,13 +500,19 @@ class Synthesizer:
         """What the models make of a prompt; warns where its words are not what is heard."""
         buckets, system = self.config.data.buckets, self._system
         prompt.check(PROMPT_SHARE * max(buckets) * system.samples_per_token / self.sample_rate)
+        llm, most, language = self._texts.llm, self.config.data.max_text, self.language
+        taken = len(llm.encode(llm.prepare(prompt.text, language), language))
+        if not taken or taken > most // 2:
+            raise ValueError(
+                f"the words of {prompt.name} take {taken} of the {most} ids of data.max_text: cut the prompt"
+            )
         if not self.config.data.get("prompts", 0):
             logger.warning("this run has not learnt to go on from a prompt (data.prompts=0): its voice may not follow")
         wav = prompt.at(self.sample_rate)
         tokens = self._token_lens([wav])[0]
         wav = np.pad(wav, (0, tokens * system.samples_per_token - len(wav)))
         (ids,) = self.tokenize([wav])
-        rm, language = self._texts.rm, self.language
+        rm = self._texts.rm
         words, heard = rm.prepare(prompt.text, language), self.recognize_tokens([ids])[0]
         if jiwer.cer(words, heard) > MISHEARD:
             logger.warning(

@@ -1,7 +1,7 @@
 """Prompts of no use: what a trained run answers, and how long what it says is.
 
     python tests/benchmarks/bad_prompts.py --workdir=RUN --clip=RECORDING --words="..."
-        [--other=LANGUAGE:RECORDING:WORDS] [--out=FILE.json]
+        [--other=LANGUAGE:RECORDING:WORDS] [--infer KEY=VALUE ...] [--out=FILE.json]
 
 The recording and its words are a good prompt, said for comparison; the bad ones are made of it, or by arithmetic. Each
 is a process of its own, as a user would start it, that is stopped after `LIMIT` seconds.
@@ -36,6 +36,7 @@ def main() -> None:
     parser.add_argument("--clip", type=Path, required=True)
     parser.add_argument("--words", required=True)
     parser.add_argument("--other", default="")
+    parser.add_argument("--infer", nargs="*", default=[])
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     wav, rate = soundfile.read(options.clip, dtype="float32")
@@ -66,7 +67,7 @@ def main() -> None:
             said.unlink(missing_ok=True)
             flags = [f"--workdir={options.workdir}", f"--text={TEXT}", f"--out={said}"]
             command = [sys.executable, "-m", "e2etts_jax.synthesize", *flags]
-            command += [f"--prompt_audio={heard}", f"--prompt_text={words}"]
+            command += [f"--prompt_audio={heard}", f"--prompt_text={words}", *(f"--infer={i}" for i in options.infer)]
             begun = time.perf_counter()
             done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT)
             lines = [

@@ -71,6 +71,23 @@ def test_a_stream_goes_on_from_a_prompt(built: Tiny, speaker: np.ndarray, chosen
     np.testing.assert_allclose(made, offline(s, lead), atol=2e-4)
 
 
+def test_only_what_is_new_goes_through_the_vocoder(built: Tiny, speaker: np.ndarray, chosen: Chosen):
+    """Behind a prompt, the vocoder hears no more of it than it reaches; the samples are those of the whole."""
+    s, rng = voice(built, speaker, chosen), np.random.default_rng(0)
+    per_token, bins, frames = s._system.frames_per_token, s._system.mel.n_mels, []
+    s._vocoder = Chosen("watched", lambda mel: frames.append(mel.shape[1]) or chosen.run(mel), chosen.reach)
+    before = -(-chosen.reach // per_token) + 5
+    mel = rng.normal(-5, 2, (before * per_token, bins)).astype(np.float32)
+    lead = Lead(rng.integers(0, s._system.vocab, before).astype(np.int32), mel, "hm", speaker)
+    rows = [rng.integers(0, s._system.vocab, n).astype(np.int32) for n in (7, 4)]
+    made = s.decode_tokens(rows, lead=lead)
+    assert frames == [7 * per_token + chosen.reach]
+    s._vocoder = Chosen("whole", chosen.run, None)
+    for ours, wanted in zip(made, s.decode_tokens(rows, lead=lead), strict=True):
+        assert np.abs(wanted).max() > 0.05
+        np.testing.assert_allclose(ours, wanted, atol=2e-4)
+
+
 def test_chunks_hide_the_future_alone(built: Tiny, speaker: np.ndarray):
     """A change of later tokens reaches no frame of the first chunk but through the look-ahead of the condition."""
     system, ahead = built.system, built.system.fm.config.look_ahead
