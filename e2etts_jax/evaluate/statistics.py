@@ -8,7 +8,7 @@ from jaxtyping import Float
 DRAWS = 4000
 LEVEL = 0.95
 CHUNK = 500  # draws that exist at one time
-LEAST = 0.1  # of the standard error, in a draw: a few utterances that are alike by chance must not divide by nothing
+LEAST = 0.3  # of the standard error, in a draw: bounds of rare errors are then no wider than those of a Poisson count
 
 
 @dataclasses.dataclass(frozen=True)

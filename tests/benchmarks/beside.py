@@ -4,6 +4,7 @@ import argparse
 import json
 import statistics
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +13,8 @@ from typing import Any
 import jax
 from flax import linen as nn
 
-from configs import joint
+sys.path.append(str(Path(__file__).parents[2]))  # where `configs` is: a script sees its own folder alone
+from configs import joint  # noqa: E402
 from e2etts_jax.data.text import make_both
 from e2etts_jax.models.tokenizer import Tokenizer
 from e2etts_jax.system import System
