@@ -250,12 +250,12 @@ def test_what_the_prompt_sounds_like_matters(with_prompts: Synthesizer) -> None:
         ({"wav": np.full(20_000, np.nan, np.float32)}, "must be finite samples"),
         ({"text": "  "}, "needs its words"),
         ({"text": "ab " * 30}, "are 90 characters for 1.1 s: give what is said in it"),
-        ({"text": "abcab"}, "the words of the prompt take 5 of the 6 ids of data.max_text"),
+        ({"text": "abcab"}, "the words of x.wav take 5 of the 6 ids of data.max_text"),
     ],
 )
 def test_prompts_of_no_use_are_refused(with_prompts: Synthesizer, changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        with_prompts.synthesize(["abc"], prompt=prompt(**changes))
+        with_prompts.say(["abc"], prompt=prompt(**changes))
 
 
 def test_wrong_words_and_untaught_models_are_told(with_prompts: Synthesizer, caplog: pytest.LogCaptureFixture) -> None:
