@@ -64,7 +64,7 @@ def test_wrong_flags_are_one_line(repo_root: Path, command: str, wrong: str) -> 
 
 def test_a_report_needs_a_run(repo_root: Path) -> None:
     done = subprocess.run([sys.executable, "-m", "e2etts_jax.evaluate"], cwd=repo_root, capture_output=True, text=True)
-    assert done.returncode == 1 and "--workdir must have a value" in done.stderr
+    assert done.returncode == 1 and "give --workdir of a training run, or --list" in done.stderr
 
 
 def test_one_sentence_goes_to_the_file_itself(tmp_path: Path) -> None:

@@ -55,10 +55,10 @@ def test_a_long_text_is_shown_in_its_pieces(model: Demonstrator) -> None:
 
 def test_the_prompt_counts(model: Demonstrator, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[object] = []
-    monkeypatch.setattr(model, "_lead", lambda prompt: asked.append(prompt))
+    monkeypatch.setattr(model, "lead", lambda prompt: asked.append(prompt))
     monkeypatch.setattr(model, "_pieces", lambda text, language, before: asked.append(before) or [(text, 0.0)])
     model.speak("abc", prompt=(prompt := Prompt(np.ones(16000, np.float32), 16000, "de")))
-    assert asked == ["de", prompt]
+    assert asked == [prompt, "de"]
 
 
 def test_stages_are_kept_while_they_are_heard(

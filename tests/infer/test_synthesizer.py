@@ -159,13 +159,13 @@ def test_parameters_may_lie_on_a_mesh(built: Tiny, synthesizer: Synthesizer, spe
 
 def test_long_texts_are_said_in_pieces(synthesizer: Synthesizer, monkeypatch: pytest.MonkeyPatch) -> None:
     said = []
-    synthesize = Synthesizer.synthesize
+    drawn = Synthesizer.generate_tokens
     monkeypatch.setattr(
-        Synthesizer, "synthesize", lambda self, texts, *args: (said.extend(texts), synthesize(self, texts, *args))[1]
+        Synthesizer, "generate_tokens", lambda self, texts, *args: (said.extend(texts), drawn(self, texts, *args))[1]
     )
     long, short = synthesizer.say(["abc. Ab, ca.\n\n* * * * *\n\nBa.", "ab"], seed=3)
     assert said == ["abc.", "Ab, ca.", "Ba.", "ab"]
-    alone = synthesize(synthesizer, said, 3)
+    alone = synthesizer.synthesize(list(said), 3)
     np.testing.assert_array_equal(short, alone[3])
     assert len(long) > 0.9 * 22_050 and np.abs(long).max() <= 1
     with pytest.raises(ValueError, match="the text '' is empty"):
@@ -259,6 +259,7 @@ def test_prompts_of_no_use_are_refused(with_prompts: Synthesizer, changes: dict[
 
 
 def test_wrong_words_and_untaught_models_are_told(with_prompts: Synthesizer, caplog: pytest.LogCaptureFixture) -> None:
+    with_prompts.config.data.max_text = 200  # a random RM reads more than was said
     heard = with_prompts.recognize([prompt().at(22_050)])[0]
     with_prompts.lead(prompt(text=heard or "ab"))
     assert ("the reward model reads" in caplog.text) == (not heard)
