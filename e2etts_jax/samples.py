@@ -10,7 +10,8 @@ from jax.experimental import multihost_utils
 
 from e2etts_jax import processes, sharding
 from e2etts_jax.data.sources import load_examples
-from e2etts_jax.evaluate.live import Judges
+from e2etts_jax.evaluate import live
+from e2etts_jax.evaluate.judges import Judges
 from e2etts_jax.features import MelConfig, log_mel
 from e2etts_jax.infer import vocoder
 from e2etts_jax.infer.synthesizer import Synthesizer
@@ -48,7 +49,7 @@ class Sampler:
         mel = config_of(MelConfig, {"sample_rate": c.audio.sample_rate, **c.mel})
         synthesizer = Synthesizer(c, params, speaker=self.voice)
         rate = c.audio.sample_rate
-        count = JUDGED if c.get("listen_every", 0) else SENTENCES
+        count = JUDGED if c.listen_every else SENTENCES
         examples = load_examples(c.data, "validation", count, rate, keep=synthesizer.can_say)
         recordings = [e.wav for e in examples]
         rows = {
@@ -57,10 +58,10 @@ class Sampler:
             "synthesis": synthesizer.synthesize([e.text for e in examples], languages=[e.language for e in examples]),
         }
         write({kind: wavs[:SENTENCES] for kind, wavs in rows.items()}, mel, writer, step, stage)
-        if c.get("listen_every", 0):
+        if c.listen_every:
             if self._judges is None:
-                self._judges = Judges.installed(c.data.language)
-            writer.scalars(self._judges.scores(rows, [e.text for e in examples], rate), step, stage)
+                self._judges = live.installed(c.data.language)
+            writer.scalars(live.scores(self._judges, rows, [e.text for e in examples], rate), step, stage)
 
 
 class CopySampler:

@@ -10,13 +10,11 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from e2etts_jax.data.audio import resample
 from e2etts_jax.data.sources import Example
-from e2etts_jax.evaluate.asr import RATE, Recognizer, transcribe_all
+from e2etts_jax.evaluate.asr import Recognizer, transcribe_all
 from e2etts_jax.evaluate.canonical import canonical
-from e2etts_jax.evaluate.quality import Listener
-from e2etts_jax.evaluate.scoring import Score, alignment, score
-from e2etts_jax.evaluate.similarity import Embedder, cosines
+from e2etts_jax.evaluate.judges import Judges, Log
+from e2etts_jax.evaluate.scoring import EDITS, Score, alignment, score
 from e2etts_jax.evaluate.sound import sound
 from e2etts_jax.evaluate.tokens import token_statistics
 from e2etts_jax.infer.probe import TIMES, Probe
@@ -69,16 +67,11 @@ class Evaluation:
 def evaluate(
     speaker: Speaker,
     examples: Sequence[Example],
-    recognizers: Sequence[Recognizer],
+    judges: Judges,
     seed: int = 0,
-    log: Callable[[str], None] = print,
-    embedders: Sequence[Embedder] = (),
-    listeners: Sequence[Listener] = (),
+    log: Log = print,
 ) -> Evaluation:
-    """All four conditions, read by all recognisers, and what the models tell of themselves.
-
-    Args:
-      embedders: judge how like the recording's voice a clip is. listeners: how good it sounds.
+    """All four conditions before all judges, and what the models tell of themselves.
 
     Raises:
       ValueError: no examples.
@@ -106,7 +99,7 @@ def evaluate(
         begun = time.perf_counter()
         wavs[name] = [np.asarray(wav, np.float32) for wav in make[name]()]
         made = time.perf_counter()
-        transcripts[name] = transcribe_all(recognizers, wavs[name], speaker.sample_rate)
+        transcripts[name] = transcribe_all(judges.recognizers, wavs[name], speaker.sample_rate)
         heard = time.perf_counter()
         scores[name] = {r: score(texts, t) for r, t in transcripts[name].items()}
         seconds = sum(len(wav) for wav in wavs[name]) / speaker.sample_rate
@@ -118,7 +111,7 @@ def evaluate(
                 "made_in_seconds": round(made - begun, 1),
                 "read_in_seconds": round(heard - made, 1),
                 "scores": {r: _figures(s, scores.get(FLOOR, {}).get(r)) for r, s in scores[name].items()},
-                "heard_as": _heard_as(wavs[name], recordings, speaker.sample_rate, embedders, listeners),
+                "heard_as": _heard_as(wavs[name], recordings, speaker.sample_rate, judges),
             }
         )
         rates = "  ".join(f"{r} {s.rate:.3f}" for r, s in scores[name].items())
@@ -127,7 +120,7 @@ def evaluate(
     probe = speaker.probe(recordings, texts, seed=seed, languages=languages)
     read = probe.read
     figures: Json = {
-        "recognizers": {r.name: r.version for r in recognizers},
+        "recognizers": {r.name: r.version for r in judges.recognizers},
         "clips": len(examples),
         "rows": rows,
         READER: _figures(score(texts, read), None),
@@ -142,16 +135,13 @@ def evaluate(
     return Evaluation(figures, wavs, tokens)
 
 
-def _heard_as(
-    wavs: Wavs, recordings: Wavs, rate: int, embedders: Sequence[Embedder], listeners: Sequence[Listener]
-) -> Json:
+def _heard_as(wavs: Wavs, recordings: Wavs, rate: int, judges: Judges) -> Json:
     """Means over clips: silences, clipping, length beside the recording's; likeness to its voice; quality."""
     sounds = [sound(wav, rate) for wav in wavs]
     made = {name: float(np.mean([getattr(s, name) for s in sounds])) for name in ("lead", "tail", "pause", "clipped")}
     made["ratio"] = float(np.median([len(w) / len(r) for w, r in zip(wavs, recordings, strict=True)]))
-    ours, theirs = ([resample(wav, rate, RATE) for wav in given] for given in (wavs, recordings))
-    made |= {f"similarity, {e.name}": float(cosines(e(ours), e(theirs)).mean()) for e in embedders}
-    return made | {listener.name: float(listener(ours).mean()) for listener in listeners}
+    likeness, quality = judges.means(wavs, recordings, rate)
+    return made | {f"similarity, {name}": value for name, value in likeness.items()} | quality
 
 
 def _inside(speaker: Speaker, probe: Probe, texts: Sequence[str], drawn: Sequence[Any], recordings: Wavs) -> Json:
@@ -234,7 +224,7 @@ def _figures(result: Score, floor: Score | None) -> Json:
         "utterance_rate": result.utterance_rate,
         "perfect": int((result.errors == 0).sum()),
         "errors": int(result.errors.sum()),
-        **{kind: int(getattr(result, kind).sum()) for kind in ("substitutions", "deletions", "insertions")},
+        **{kind: int(getattr(result, kind).sum()) for kind in EDITS},
         "tokens": int(result.tokens.sum()),
     }
     if floor is not None:

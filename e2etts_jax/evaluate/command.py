@@ -1,11 +1,11 @@
 """What the command does: load a run, judge it, write the report."""
 
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from e2etts_jax.data import sources
 from e2etts_jax.evaluate import asr, collect, quality, similarity
+from e2etts_jax.evaluate.judges import Judges, begin
 from e2etts_jax.infer.synthesizer import Synthesizer
 
 
@@ -36,14 +36,8 @@ def run(
       FileNotFoundError: no such run, or no usable checkpoint in it.
       ValueError: no such stage, split or infer key; a voice in a file, beside which no report can be, without `out`.
     """
-    try:
-        from e2etts_jax.evaluate.report import write_report  # needs the eval extra, as the recognisers do
-    except ImportError as error:
-        raise ImportError(asr.MISSING) from error
-    begun = time.perf_counter()
-
-    def log(line: str) -> None:
-        print(f"[{time.perf_counter() - begun:4.0f} s] {line}", flush=True)
+    log = begin()
+    from e2etts_jax.evaluate.report import write_report  # which needs what `begin` looks for
 
     folder = Path(workdir).expanduser()
     if folder.suffix == ".zip" and not out:
@@ -53,10 +47,9 @@ def run(
     config, rate = speaker.config, speaker.sample_rate
     codes = config["model"]["tokenizer"]["levels"] ** config["model"]["tokenizer"]["dims"]
     examples = sources.load_examples(config["data"], split, num, rate, keep=speaker.can_say)
-    recognizers = asr.load_recognizers()
-    judges = similarity.installed(log), quality.installed(log)
+    judges = Judges(asr.load_recognizers(), similarity.installed(log), quality.installed(log))
     log(f"{len(examples)} {split} clips, stage {speaker.stage}")
-    evaluation = collect.evaluate(speaker, examples, recognizers, seed, log, *judges)
+    evaluation = collect.evaluate(speaker, examples, judges, seed, log)
     heard = [e.wav for e in sources.load_examples(config["data"], "train", collect.TOKEN_CLIPS, rate)]
     tokens = collect.token_figures(speaker, heard, codes)
     log(f"tokens: {tokens['distinct']} of {codes} codes, {tokens['entropy']:.2f} bits")
@@ -65,7 +58,7 @@ def run(
         if name == speaker.stage:
             row = {"tokens": tokens, **collect.same_stage(evaluation.figures)}
         else:
-            judged = collect.stage_figures(other, examples, recognizers, seed)
+            judged = collect.stage_figures(other, examples, judges.recognizers, seed)
             row = {"tokens": collect.token_figures(other, heard, codes), **judged}
         rates = (f"{c} {s['rate']:.3f} ({r})" for c in collect.JUDGED for r, s in row[c].items())
         log(f"stage {name}: error {'  '.join(rates)}")

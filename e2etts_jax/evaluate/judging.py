@@ -2,15 +2,15 @@
 
 import dataclasses
 import itertools
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from e2etts_jax.evaluate import asr, lists, protocol, quality, similarity, systems
+from e2etts_jax.evaluate.judges import Judges, begin
 from e2etts_jax.evaluate.statistics import compare
-from e2etts_jax.evaluate.systems import REFERENCE, Json, Judged, Judges, System
+from e2etts_jax.evaluate.systems import REFERENCE, Json, Judged, System
 
 
 def run(
@@ -41,14 +41,8 @@ def run(
       ImportError: an extra is missing.
       FileNotFoundError, ValueError: what is wrong with list, folders, or names of judges.
     """
-    try:
-        from e2etts_jax.evaluate.systems_report import write_report  # needs the eval extra, as the recognisers do
-    except ImportError as error:
-        raise ImportError(asr.MISSING) from error
-    begun = time.perf_counter()
-
-    def log(line: str) -> None:
-        print(f"[{time.perf_counter() - begun:4.0f} s] {line}", flush=True)
+    log = begin()
+    from e2etts_jax.evaluate.systems_report import write_report  # which needs what `begin` looks for
 
     entries = lists.read(path)[: num or None]
     made = [System.parse(text) for text in wavs]
@@ -60,16 +54,17 @@ def run(
     wanted = recognizers or (tuple(asr.PACKAGED) if language == "en" else ())
     judges = Judges(
         asr.load_recognizers(wanted, language),
-        form,
         similarity.installed(log) if speakers is None else [similarity.make(name) for name in speakers if name],
         quality.installed(log) if listeners is None else [quality.make(name) for name in listeners if name],
+        form,
     )
+    wish = systems.Wish.read(entries, judges)
     log(f"{len(entries)} utterances of {path}, {len(made)} systems")
     judged: dict[str, list[Judged]] = {}
     rows = []
     for system in made:
         seeds = range(max(1, len(system.folders)))
-        judged[system.name] = [systems.judge(system, seed, entries, judges, log) for seed in seeds]
+        judged[system.name] = [systems.judge(system, seed, entries, wish, judges, log) for seed in seeds]
         rows.append(systems.figures(system, judged[system.name], entries, judges))
         log(told(rows[-1]))
     figures: Json = {

@@ -6,6 +6,8 @@ import io
 import json
 from pathlib import Path
 
+from e2etts_jax.data.prepare.manifest import check_utf8
+
 FIELDS = {  # of a line, separated by bars, by how many there are
     2: ("key", "text"),
     3: ("key", "text", "prompt"),
@@ -54,10 +56,8 @@ def read(path: str | Path) -> list[Entry]:
     place = Path(path).expanduser()
     if not place.is_file():
         raise FileNotFoundError(f"no list {path}")
-    try:
-        content = place.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError:
-        raise ValueError(f"{path} is not UTF-8 text") from None
+    check_utf8(place)
+    content = place.read_text(encoding="utf-8-sig")
     rows = {".jsonl": _json, ".csv": _table, ".tsv": _table}.get(place.suffix.lower(), _bars)(content, str(path))
     entries: dict[str, Entry] = {}
     for number, row in rows:
@@ -88,12 +88,15 @@ def _sound(name: str, folder: Path, where: str) -> Path | None:
     return path
 
 
+def _lines(content: str) -> list[tuple[int, str]]:
+    """Lines with something in them, with their numbers. Only \\n ends one: a text may hold U+2028."""
+    return [(number, line.strip()) for number, line in enumerate(content.split("\n"), 1) if line.strip()]
+
+
 def _bars(content: str, name: str) -> list[tuple[int, dict[str, str]]]:
     rows = []
-    for number, line in enumerate(content.splitlines(), 1):
-        if not line.strip():
-            continue
-        parts = line.strip().split("|")
+    for number, line in _lines(content):
+        parts = line.split("|")
         if len(parts) not in FIELDS:
             raise ValueError(f"{name}, line {number}: {len(parts)} fields; a line has 2 to 5, separated by '|'")
         rows.append((number, dict(zip(FIELDS[len(parts)], parts, strict=True))))
@@ -102,9 +105,7 @@ def _bars(content: str, name: str) -> list[tuple[int, dict[str, str]]]:
 
 def _json(content: str, name: str) -> list[tuple[int, dict[str, str]]]:
     rows = []
-    for number, line in enumerate(content.splitlines(), 1):
-        if not line.strip():
-            continue
+    for number, line in _lines(content):
         try:
             row = json.loads(line)
         except json.JSONDecodeError as error:

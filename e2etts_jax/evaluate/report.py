@@ -69,6 +69,7 @@ def _case(evaluation: Evaluation, row: int, mel_config: MelConfig, sample_rate: 
     clips = [
         {
             "name": name,
+            "about": "",
             "mel": mel_uri(mels[name], loudest),
             "audio": wav_uri(wav, sample_rate),
             "tokens": strip_svg(ids[row], len(wav) / sample_rate) if (ids := evaluation.tokens.get(name)) else "",

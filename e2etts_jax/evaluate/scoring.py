@@ -11,6 +11,8 @@ from e2etts_jax.evaluate import statistics
 from e2etts_jax.evaluate.canonical import canonical
 from e2etts_jax.evaluate.protocol import Form
 
+EDITS = ("substitutions", "deletions", "insertions")  # fields of a Score
+
 Counts = Int[np.ndarray, " N"]
 
 
@@ -50,10 +52,6 @@ class Score:
         """Bootstrap interval of `rate`, resampling utterances."""
         return interval_of_rate(self.errors[None], self.tokens)
 
-    def utterance_interval(self) -> tuple[float, float]:
-        """Bootstrap interval of `utterance_rate`."""
-        return interval_of_rate(self.rates[None])
-
     def above(self, floor: "Score") -> tuple[float, float, float]:
         """Difference of rates to `floor` on the same utterances, with its paired bootstrap interval."""
         low, high = statistics.interval((self.errors - floor.errors)[None], self.tokens)
@@ -82,9 +80,7 @@ def score(references: Sequence[str], hypotheses: Sequence[str], form: Form = can
         raise ValueError(f"reference {spoken.index('')} ({references[spoken.index('')]!r}) has no words")
     results = [jiwer.process_words(s, form(h)) for s, h in zip(spoken, hypotheses, strict=True)]
     return Score(
-        substitutions=np.array([r.substitutions for r in results]),
-        deletions=np.array([r.deletions for r in results]),
-        insertions=np.array([r.insertions for r in results]),
+        **{kind: np.array([getattr(r, kind) for r in results]) for kind in EDITS},
         tokens=np.array([r.hits + r.substitutions + r.deletions for r in results]),
     )
 

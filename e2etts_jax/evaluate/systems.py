@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +10,11 @@ import numpy as np
 
 from e2etts_jax.data import audio
 from e2etts_jax.evaluate import sound
-from e2etts_jax.evaluate.asr import RATE, Recognizer, transcribe_all
+from e2etts_jax.evaluate.asr import RATE, transcribe_all
+from e2etts_jax.evaluate.judges import Judges, Log
 from e2etts_jax.evaluate.lists import Entry
-from e2etts_jax.evaluate.protocol import Form
-from e2etts_jax.evaluate.quality import Listener
-from e2etts_jax.evaluate.scoring import Score, alignment, interval_of_rate, score
-from e2etts_jax.evaluate.similarity import Embedder, cosines
+from e2etts_jax.evaluate.scoring import EDITS, Score, alignment, interval_of_rate, score
+from e2etts_jax.evaluate.similarity import cosines
 from e2etts_jax.evaluate.sound import Sound
 from e2etts_jax.evaluate.statistics import interval
 
@@ -23,7 +22,6 @@ REFERENCE = "reference"  # the system whose recordings the list names
 SUFFIXES = (".wav", ".flac", ".ogg", ".mp3", ".opus")
 
 Json = dict[str, Any]
-Log = Callable[[str], None]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,13 +54,27 @@ class System:
 
 
 @dataclasses.dataclass(frozen=True)
-class Judges:
-    """Who judges, and in which form texts are compared."""
+class Wish:
+    """What the list says a recording should be like, read once for all systems.
 
-    recognizers: Sequence[Recognizer]
-    form: Form
-    embedders: Sequence[Embedder] = ()
-    listeners: Sequence[Listener] = ()
+    Attributes:
+      voices: vector of each entry's prompt, by speaker model; empty where the list has no prompt at all.
+      prompted: bool[N], which entries have one. seconds: f64[N] of the references, NaN where there is none.
+    """
+
+    voices: Mapping[str, Sequence[np.ndarray | None]]
+    prompted: np.ndarray
+    seconds: np.ndarray
+
+    @classmethod
+    def read(cls, entries: Sequence[Entry], judges: Judges) -> "Wish":
+        prompts = [entry.prompt for entry in entries]
+        voices = {}
+        if any(prompts) and judges.embedders:
+            spoken = [audio.load(path, RATE) if path else np.zeros(0, np.float32) for path in prompts]
+            voices = {embedder.name: embedder(spoken) for embedder in judges.embedders}
+        seconds = [_seconds(entry.reference) for entry in entries]
+        return cls(voices, np.array([path is not None for path in prompts]), np.array(seconds))
 
 
 @dataclasses.dataclass
@@ -85,7 +97,7 @@ class Judged:
     ratio: np.ndarray
 
 
-def judge(system: System, seed: int, entries: Sequence[Entry], judges: Judges, log: Log = print) -> Judged:
+def judge(system: System, seed: int, entries: Sequence[Entry], wish: Wish, judges: Judges, log: Log = print) -> Judged:
     """Has a system judged.
 
     Raises:
@@ -110,29 +122,22 @@ def judge(system: System, seed: int, entries: Sequence[Entry], judges: Judges, l
         wavs.append(audio.resample(wav, rate, RATE))
     texts = [entry.text for entry in entries]
     heard = transcribe_all(judges.recognizers, wavs, RATE)
-    prompts = [entry.prompt for entry in entries]
-    similarity = {}
-    if any(prompts):
-        spoken = [audio.load(path, RATE) if path else np.zeros(0, np.float32) for path in prompts]
-        absent = np.array([path is None for path in prompts])
-        for embedder in judges.embedders:
-            found = cosines(embedder(wavs), embedder(spoken))
-            similarity[embedder.name] = np.where(absent, np.nan, found)
-    references = [_seconds(entry.reference) for entry in entries]
+    embedders = {e.name: e for e in judges.embedders if e.name in wish.voices}
+    alike = {name: cosines(embedder(wavs), wish.voices[name]) for name, embedder in embedders.items()}
     return Judged(
         missing=missing,
         heard=heard,
         scores={name: score(texts, said, judges.form) for name, said in heard.items()},
-        similarity=similarity,
+        similarity={name: np.where(wish.prompted, found, np.nan) for name, found in alike.items()},
         quality={listener.name: listener(wavs) for listener in judges.listeners},
         sounds=sounds,
-        ratio=np.array([s.seconds / r if r else math.nan for s, r in zip(sounds, references, strict=True)]),
+        ratio=np.array([s.seconds for s in sounds]) / wish.seconds,
     )
 
 
 def _seconds(file: Path | None) -> float:
     if file is None:
-        return 0.0
+        return math.nan
     wav, rate = audio.decode(file)
     return len(wav) / rate
 
@@ -179,10 +184,7 @@ def _errors(scores: Sequence[Score], there: np.ndarray) -> Json:
         "corpus": float(errors.sum() / total),
         "corpus_low": corpus_low,
         "corpus_high": corpus_high,
-        **{
-            kind: float(sum(getattr(s, kind).sum() for s in scores) / total)
-            for kind in ("substitutions", "deletions", "insertions")
-        },
+        **{kind: float(sum(getattr(s, kind).sum() for s in scores) / total) for kind in EDITS},
         "perfect": float((rates == 0).mean()),
         "above_half": float((rates > 0.5).mean()),
         "tokens": int(tokens.sum()),

@@ -58,7 +58,7 @@ def _case(row: Json, entry: Entry, systems: Sequence[System]) -> dict[str, Any]:
     clips = []
     for system in systems:
         about, file = row["systems"][system.name], system.file(entry, 0)
-        clip = {"name": system.name, "heard": about["heard"], "about": "", "audio": "", "mel": ""}
+        clip = {"name": system.name, "heard": about["heard"], "about": "", "audio": "", "mel": "", "tokens": ""}
         if file and not about["missing"]:
             wav, rate = audio.decode(file)
             cfg = MelConfig()
@@ -69,7 +69,7 @@ def _case(row: Json, entry: Entry, systems: Sequence[System]) -> dict[str, Any]:
                 "about": f"{len(wav) / rate:.1f} s",
             }
         clips.append(clip)
-    return {"key": row["key"], "text": row["text"], "clips": clips}
+    return {"key": row["key"], "kind": "", "text": row["text"], "clips": clips}
 
 
 def whiskers_svg(rows: Sequence[Json]) -> str:

@@ -56,8 +56,7 @@ class Demonstrator(Synthesizer):
         """
         begun = time.perf_counter()
         with _compilations() as compiled:
-            lead = self.lead(prompt) if prompt else None
-            pieces = self._pieces(text, self.language, prompt.text if prompt else "")
+            lead, _, (pieces,) = self._cut([text], [], prompt)
             ids = self.generate_tokens([piece for piece, _ in pieces], seed, lead=lead)
             wavs = self.decode_tokens(ids, seed, lead)
             wav = long_text.join(wavs, [pause for _, pause in pieces], self.sample_rate)

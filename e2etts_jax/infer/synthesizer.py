@@ -175,9 +175,7 @@ class Synthesizer:
         self, texts: Sequence[str], seed: int = 0, languages: Sequence[str] = (), prompt: Prompt | None = None
     ) -> Wavs:
         """As `synthesize`, for texts of any length: what is too long is cut at sentence ends and joined with pauses."""
-        lead, spoken = self.lead(prompt) if prompt else None, self._languages(texts, languages)
-        before = prompt.text if prompt else ""
-        cut = [self._pieces(text, language, before) for text, language in zip(texts, spoken, strict=True)]
+        lead, spoken, cut = self._cut(texts, languages, prompt)
         flat = [(piece, language) for parts, language in zip(cut, spoken, strict=True) for piece, _ in parts]
         ids = self.generate_tokens([piece for piece, _ in flat], seed, [language for _, language in flat], lead)
         made = iter(self.decode_tokens(ids, seed, lead))
@@ -202,12 +200,10 @@ class Synthesizer:
                 "this run has not learnt chunks of %d tokens (plan.fm_chunks): it may sound worse than offline",
                 self.config.infer.chunk,
             )
-        lead, spoken = self.lead(prompt) if prompt else None, self._languages(texts, languages)
-        before = prompt.text if prompt else ""
-        cut = [self._pieces(text, language, before) for text, language in zip(texts, spoken, strict=True)]
+        lead, spoken, cut = self._cut(texts, languages, prompt)
         for pieces, language in zip(cut, spoken, strict=True):
             for piece, _ in pieces:
-                self._encode(piece, language, before)
+                self._encode(piece, language, prompt.text if prompt else "")
 
         def parts(pieces: list[tuple[str, float]], language: str, first: int) -> Iterator[Float[np.ndarray, " W"]]:
             for row, (piece, pause) in enumerate(pieces, first):
@@ -241,7 +237,6 @@ class Synthesizer:
         """What the models make of recordings whose words are known; errors as in `tokenize` and `synthesize`."""
         spoken = self._languages(texts, languages)
         ids = [self._encode(text, language).ids for text, language in zip(texts, spoken, strict=True)]
-        per_token = self._system.rm.config.ctc_upsample
         lengths = self._token_lens(wavs)
 
         def run(rows: list[int], size: int, length: int) -> list[tuple]:
@@ -261,10 +256,7 @@ class Synthesizer:
             nats, tokens, flow, heard = jax.device_get(
                 probe.program(self._system, self.params, batch, row_streams(seed, rows, size))
             )
-            read = [
-                [self._texts.rm.decode(collapse(best[i, : lengths[row] * per_token])) for best in heard]
-                for i, row in enumerate(rows)
-            ]
+            read = [[self._read(best[i], lengths[row]) for best in heard] for i, row in enumerate(rows)]
             return [(nats[i], tokens[i], flow[i], *read[i]) for i in range(len(rows))]
 
         nats, tokens, flow, read, drawn = zip(*in_batches(lengths, run), strict=True)
@@ -402,12 +394,11 @@ class Synthesizer:
     def recognize_tokens(self, ids: GivenIds) -> list[str]:
         """What the reward model reads in token ids (greedy CTC)."""
         self._check_ids(ids)
-        per_token = self._system.rm.config.ctc_upsample
 
         def run(rows: list[int], size: int, length: int) -> list[str]:
             tokens, token_len = stack([ids[row] for row in rows], size, length)
             best = np.asarray(programs.recognize(self._system, self.params, tokens, token_len))
-            return [self._texts.rm.decode(collapse(best[i, : len(ids[row]) * per_token])) for i, row in enumerate(rows)]
+            return [self._read(best[i], len(ids[row])) for i, row in enumerate(rows)]
 
         return in_batches([len(row) for row in ids], run)
 
@@ -448,6 +439,22 @@ class Synthesizer:
                 ", ".join(sorted(self._words, key=len)[-3:]),
                 ", ".join(dict.fromkeys(other)),
             )
+
+    def _cut(
+        self, texts: Sequence[str], languages: Sequence[str], prompt: Prompt | None
+    ) -> tuple[Lead | None, list[str], list[list[tuple[str, float]]]]:
+        """What texts of any length begin with: the prompt as the models have it, languages, and pieces of each text."""
+        lead, spoken = self.lead(prompt) if prompt else None, self._languages(texts, languages)
+        before = prompt.text if prompt else ""
+        return (
+            lead,
+            spoken,
+            [self._pieces(text, language, before) for text, language in zip(texts, spoken, strict=True)],
+        )
+
+    def _read(self, best: Int[np.ndarray, " N"], tokens: int) -> str:
+        """What the RM writes of so many tokens, of the best character of each CTC frame."""
+        return self._texts.rm.decode(collapse(best[: tokens * self._system.rm.config.ctc_upsample]))
 
     def _pieces(self, text: str, language: str, before: str) -> list[tuple[str, float]]:
         """The parts of a text that can be said at once, with the pauses behind them."""

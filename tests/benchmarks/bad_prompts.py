@@ -15,6 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import beside
 import numpy as np
 import soundfile
 
@@ -83,9 +84,7 @@ def main() -> None:
             }
             table.append(row)
             print(json.dumps(row), flush=True)
-    if options.out:
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(json.dumps(table, indent=1) + "\n")
+    beside.keep(options.out, table)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What the benchmarks beside PyTorch share: the options, models of random weights, the clock, and the other side."""
+"""What benchmarks share: clips and results; beside PyTorch the options, random models, the clock, the other side."""
 
 import argparse
 import json
@@ -60,7 +60,13 @@ def theirs(python: str, script: str, *arguments: Any) -> dict[str, Any]:
     return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
 
 
-def keep(out: Path | None, result: dict[str, Any]) -> None:
+def clips(folder: Path, split: str) -> list[dict[str, Any]]:
+    """The lines of a corpus's metadata.jsonl that are of the split."""
+    lines = map(json.loads, (folder / "metadata.jsonl").read_text().splitlines())
+    return [line for line in lines if line["split"] == split]
+
+
+def keep(out: Path | None, result: Any) -> None:
     if out:
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(json.dumps(result, indent=1) + "\n")

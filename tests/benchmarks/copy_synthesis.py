@@ -14,6 +14,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import beside
 import numpy as np
 import soundfile
 
@@ -56,8 +57,7 @@ def main() -> None:
     parser.add_argument("--mos_python", default="")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
-    lines = [json.loads(line) for line in (options.clips / "metadata.jsonl").read_text().splitlines()]
-    lines = [line for line in lines if line["split"] == options.split][: options.num]
+    lines = beside.clips(options.clips, options.split)[: options.num]
     mel, texts, recordings = MelConfig(), [line["text"] for line in lines], []
     for line in lines:
         wav = audio.load(options.clips / line["audio"], mel.sample_rate)
@@ -93,9 +93,7 @@ def main() -> None:
             row["distillmos_change_95"] = [round(x, 3) for x in interval(mos[name] - mos["recording"])]
         table.append(row)
         print(json.dumps(row), flush=True)
-    if options.out:
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(json.dumps(table, indent=1) + "\n")
+    beside.keep(options.out, table)
 
 
 if __name__ == "__main__":

@@ -12,14 +12,15 @@ import argparse
 import json
 from pathlib import Path
 
-import jax.numpy as jnp
+import beside
 import numpy as np
 import soundfile
 
 from e2etts_jax.data import audio
 from e2etts_jax.evaluate import judging
-from e2etts_jax.features import MelConfig, log_mel
+from e2etts_jax.features import MelConfig
 from e2etts_jax.infer import vocoder
+from e2etts_jax.samples import copied
 
 RATE = 22050
 HARD = 10.0  # the peak is so many times above where it is clipped
@@ -43,12 +44,6 @@ def dropped(wav: np.ndarray) -> np.ndarray:
     return np.concatenate([wav[:start], wav[start + gone :]])
 
 
-def copied(wav: np.ndarray, through: vocoder.Chosen) -> np.ndarray:
-    mel = MelConfig()
-    whole = np.pad(wav, (0, -len(wav) % mel.hop))
-    return through.run(np.asarray(log_mel(jnp.asarray(whole[None]), mel)))[0, : len(wav)]
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--clips", type=Path, required=True)
@@ -56,15 +51,14 @@ def main() -> None:
     parser.add_argument("--split", default="dev")
     parser.add_argument("--num", type=int, default=60)
     options = parser.parse_args()
-    lines = [json.loads(line) for line in (options.clips / "metadata.jsonl").read_text().splitlines()]
-    lines = [line for line in lines if line["split"] == options.split]
+    lines = beside.clips(options.clips, options.split)
     by_voice: dict[str, list[dict]] = {}
     for line in lines:
         by_voice.setdefault(line["speaker"], []).append(line)
     rng, through = np.random.default_rng(0), vocoder.choose("universal", MelConfig())
     conditions = {
         "recording": lambda wav: wav,
-        "copy": lambda wav: copied(wav, through),
+        "copy": lambda wav: copied(through, wav, MelConfig()),
         "noise 20 dB": lambda wav: noisy(wav, 20.0, rng),
         "noise 10 dB": lambda wav: noisy(wav, 10.0, rng),
         "noise 0 dB": lambda wav: noisy(wav, 0.0, rng),
@@ -117,9 +111,7 @@ def main() -> None:
         }
         for s in made["systems"]
     }
-    (options.out / "judges.json").write_text(
-        json.dumps({"clips": len(listed), "systems": rows, "orders": table}, indent=1) + "\n"
-    )
+    beside.keep(options.out / "judges.json", {"clips": len(listed), "systems": rows, "orders": table})
 
 
 if __name__ == "__main__":

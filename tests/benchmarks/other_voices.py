@@ -16,6 +16,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+import beside
 import numpy as np
 import soundfile
 
@@ -74,11 +75,9 @@ def main() -> None:
     options = parser.parse_args()
     model = Synthesizer.load(options.workdir, options.stage, infer=options.infer)
     rate = model.sample_rate
-    lines = [json.loads(line) for line in (options.clips / "metadata.jsonl").read_text().splitlines()]
     by_voice: dict[str, list[dict]] = {}
-    for line in lines:
-        if line["split"] == options.split:
-            by_voice.setdefault(line["speaker"], []).append(line)
+    for line in beside.clips(options.clips, options.split):
+        by_voice.setdefault(line["speaker"], []).append(line)
 
     def load(line: dict) -> np.ndarray:
         return audio.load(options.clips / line["audio"], rate)
@@ -120,9 +119,7 @@ def main() -> None:
         for i, wav in enumerate(wavs if options.keep else ()):
             options.keep.mkdir(parents=True, exist_ok=True)
             soundfile.write(options.keep / f"{name}_{names[target[name][i]]}_{i:03}.wav", wav, rate)
-    if options.out:
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(json.dumps({"voices": names, **table}, indent=1) + "\n")
+    beside.keep(options.out, {"voices": names, **table})
 
 
 if __name__ == "__main__":

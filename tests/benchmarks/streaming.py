@@ -14,6 +14,7 @@ import statistics
 import time
 from pathlib import Path
 
+import beside
 import jax
 import numpy as np
 import scipy.ndimage
@@ -57,9 +58,7 @@ def main() -> None:
         row |= errors([np.concatenate(parts) for parts in streamed]) | joints(streamed, rate)
         table[f"streamed, best of {candidates}"] = row
         print(json.dumps({"candidates": candidates, **row}), flush=True)
-    if options.out:
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(json.dumps(table, indent=1) + "\n")
+    beside.keep(options.out, table)
 
 
 def clock(speak, texts: list[str], rate: int) -> dict[str, float]:

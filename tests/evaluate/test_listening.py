@@ -79,9 +79,9 @@ def test_a_run_goes_on_without_judges(monkeypatch: pytest.MonkeyPatch, caplog: p
     monkeypatch.setattr(asr, "load_recognizers", missing)
     monkeypatch.setattr(similarity, "installed", lambda log: [])
     monkeypatch.setattr(quality, "installed", lambda log: [])
-    made = live.Judges.installed("en")
+    judges = live.installed("en")
     assert "nobody reads what is said: pip install" in caplog.text
-    assert set(made.scores({"recording": [np.ones(800, np.float32)]}, ["a"], 8000)) == {
+    assert set(live.scores(judges, {"recording": [np.ones(800, np.float32)]}, ["a"], 8000)) == {
         "listen/recording/seconds",
         "listen/recording/silence",
     }

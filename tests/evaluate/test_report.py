@@ -11,6 +11,7 @@ import pytest
 
 from e2etts_jax.data.sources import Example
 from e2etts_jax.evaluate import asr, collect, command
+from e2etts_jax.evaluate.judges import Judges
 from e2etts_jax.infer.probe import Probe
 
 RATE = 22050
@@ -124,7 +125,7 @@ EXAMPLES = [Example(t, w, k, f"clip-{i}") for i, (t, w, k) in enumerate(zip(TEXT
 
 @pytest.fixture
 def evaluation():
-    return collect.evaluate(Model(), EXAMPLES, READERS, log=lambda line: None)
+    return collect.evaluate(Model(), EXAMPLES, Judges(READERS), log=lambda line: None)
 
 
 def test_figures_by_hand(evaluation):
@@ -168,7 +169,7 @@ def test_stage_figures_agree_with_the_evaluation(evaluation):
 
 def test_no_examples():
     with pytest.raises(ValueError, match="no clips"):
-        collect.evaluate(Model(), [], READERS)
+        collect.evaluate(Model(), [], Judges(READERS))
 
 
 def test_curves(tmp_path):
