@@ -58,16 +58,16 @@ def keys(rows: int, seed: int = 0) -> jax.Array:
 
 def stepwise(model: LLM, params: Any, codebook: jax.Array, ids: np.ndarray) -> np.ndarray:
     """Logits of the prefix and of every token of `ids`, one cached step at a time."""
+    model, params = model.apart(params)
     variables, steps = {"params": params}, ids.shape[1]
     table = model.apply(variables, codebook, method=LLM.table)
     step = jax.jit(functools.partial(model.apply, method=LLM.step))
-    hidden, cache, seen = model.apply(variables, TEXT, TEXT_LEN, steps, method=LLM.prefill)
+    hidden, caches, seen = model.apply(variables, TEXT, TEXT_LEN, steps, method=LLM.prefill)
     made = [hidden]
     for t in range(steps):
         at = TEXT.shape[1] + 2 + t
         seen = seen.at[:, at].set(True)
-        token = jnp.asarray(ids[:, t])
-        hidden, cache = step(variables, codebook[token], token, TEXT_LEN + 2 + t, seen, cache, jnp.int32(at))
+        hidden, caches = step(variables, table[ids[:, t]], TEXT_LEN + 2 + t, seen, caches, jnp.int32(at))
         made.append(hidden)
     return np.asarray(model.apply(variables, jnp.stack(made, axis=1), table, method=LLM.logits))
 
@@ -176,19 +176,22 @@ class Script:
     def __init__(self, script: np.ndarray) -> None:
         self.script, self.vocab = jnp.asarray(script, jnp.float32), script.shape[-1] - 1
 
+    def apart(self, params: Any) -> tuple["Script", Any]:
+        return self, params
+
     def apply(self, variables: Any, *args: Any, method: Any) -> Any:
         if method is LLM.prefill:
             text, _, slots, said = args
             assert said is None
             self.prefix = text.shape[1] + 2
-            return jnp.zeros((text.shape[0], 1)), None, jnp.zeros((text.shape[0], self.prefix + slots), bool)
+            return jnp.zeros((text.shape[0], 1)), (), jnp.zeros((text.shape[0], self.prefix + slots), bool)
         if method is LLM.logits:
             step = args[0][0, 0, 0].astype(jnp.int32)
             return jax.lax.dynamic_index_in_dim(self.script, step, axis=1)
         if method is LLM.step:
-            q, *_, cache, index = args
-            return jnp.full((q.shape[0], 1), index - self.prefix + 1, jnp.float32), cache
-        return None
+            row, *_, caches, index = args
+            return jnp.full((row.shape[0], 1), index - self.prefix + 1, jnp.float32), caches
+        return args[0]  # the table: rows that are as good as any
 
 
 def play(

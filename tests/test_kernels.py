@@ -84,7 +84,7 @@ def test_cached_attention_sees_what_causal_attention_sees():
     places, mask = jnp.broadcast_to(jnp.arange(6)[None], (2, 6)), jnp.ones((2, 1, 6), bool)
     variables = module.init(jax.random.key(0), x, places, mask)
     whole, _ = module.apply(variables, x, places, mask)
-    empty = jnp.zeros((2, 6, 1, 16))
+    empty = jnp.zeros((2, 1, 6, 16))
     first, cache = module.apply(variables, x[:, :4], places[:, :4], mask, Cache(empty, empty), 0)
     rest, _ = module.apply(variables, x[:, 4:], places[:, 4:], mask, cache, 4)
     np.testing.assert_allclose(jnp.concatenate([first, rest], axis=1), whole, atol=1e-6)

@@ -82,10 +82,16 @@ def first_tokens(
     text: Int[Array, "B S"],
     text_len: Int[Array, " B"],
     prompt: Prompt | None = None,
-) -> Drawing:
-    """`speak` in parts, for streaming: the texts are read, nothing is drawn yet."""
+) -> tuple[Params, Drawing]:
+    """`speak` in parts, for streaming: the texts are read, nothing is drawn yet.
+
+    Returns:
+      what `more_tokens` reads: the tokenizer, and the LLM as decoding wants it.
+    """
+    llm, decoding = system.llm.apart(params["llm"])
     codebook = _codebook(system, params)
-    return begin(system.llm, params["llm"], text, text_len, codebook, max_tokens, sampling, prompt)
+    drawing = begin(llm, decoding, text, text_len, codebook, max_tokens, sampling, prompt)
+    return {"tokenizer": params["tokenizer"], "llm": decoding}, drawing
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1), donate_argnums=3)
@@ -93,8 +99,8 @@ def more_tokens(
     system: System, sampling: Sampling, params: Params, drawn: Drawing, streams: Streams, until: Int[Array, ""]
 ) -> Drawing:
     """Draws on until there are `until` tokens: the same that one candidate of `speak` has."""
-    keys = streams.rows("sample")
-    return go_on(system.llm, params["llm"], _codebook(system, params), keys, drawn, sampling, until)
+    llm, keys = system.llm.clone(in_parts=True), streams.rows("sample")
+    return go_on(llm, params["llm"], _codebook(system, params), keys, drawn, sampling, until)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2), static_argnames="chunk")
@@ -196,7 +202,7 @@ def flow_chunk(
     variables, fm, per = {"params": params["fm"]}, system.fm, system.frames_per_token
     ahead, copies = fm.config.look_ahead, 2 if guidance else 1
     size, each = ids.shape[0] - 2 * ahead, fm.positions_per_token
-    room = cache.key.shape[3] // each
+    room = cache.key.shape[-2] // each
     place = start - ahead + jnp.arange(ids.shape[0])
     there = ((place >= 0) & (place < token_len))[None]
     q = _codebook(system, params)[ids][None] * there[..., None]

@@ -34,11 +34,11 @@ def drawn(
     said: generate.Prompt | None,
 ) -> Tokens:
     """The tokens of one text, drawn no further than they are asked for."""
-    state = programs.first_tokens(system, sampling, max_tokens, params, *text, said)
+    decoding, state = programs.first_tokens(system, sampling, max_tokens, params, *text, said)
 
     def tokens(count: int) -> tuple[Int[np.ndarray, " T"], bool]:
         nonlocal state
-        state = programs.more_tokens(system, sampling, params, state, streams, jnp.int32(count))
+        state = programs.more_tokens(system, sampling, decoding, state, streams, jnp.int32(count))
         ids, length, done = np.asarray(state.ids[0]), int(state.length[0]), bool(state.done[0])
         return ids[:length], done or length == max_tokens
 

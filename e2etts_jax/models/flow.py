@@ -233,7 +233,7 @@ class FlowModel(nn.Module):
     def empty(self, rows: int, tokens: int) -> Cache:
         """A cache for so many tokens."""
         c = self.config
-        shape = (c.layers, rows, tokens * self.positions_per_token, c.heads, c.width // c.heads)
+        shape = (c.layers, rows, c.heads, tokens * self.positions_per_token, c.width // c.heads)
         return Cache(jnp.zeros(shape, self.dtype), jnp.zeros(shape, self.dtype))
 
     def __call__(self, noisy, t, tokens, prompt, prompt_mask, speaker, keep, mask, hidden=None):

@@ -44,7 +44,7 @@ class Drawing:
 
     Attributes:
       step: the next token. ids, length, done: what there is, and which rows have ended.
-      hidden, cache, seen: of the decoder (`LLM.step`). recent: the last ids, -1 where there is none yet.
+      hidden, caches, seen: of the decoder (`LLM.step`). recent: the last ids, -1 where there is none yet.
       first: position of a row's first token. shortest, longest: bounds of its length.
     """
 
@@ -53,7 +53,7 @@ class Drawing:
     length: Int[Array, " B"]
     done: Bool[Array, " B"]
     hidden: Float[Array, "B D"]
-    cache: Cache
+    caches: tuple[Cache, ...]
     seen: Bool[Array, "B N"]
     recent: Int[Array, "B R"]
     first: Int[Array, " B"]
@@ -118,6 +118,7 @@ def generate(
     Returns:
       ids [B, max_tokens] (0 behind the end) and their count [B].
     """
+    model, params = model.apart(params)
     drawing = begin(model, params, text, text_len, codebook, max_tokens, sampling, prompt)
     drawing = go_on(model, params, codebook, keys, drawing, sampling, max_tokens)
     return drawing.ids, drawing.length
@@ -133,12 +134,15 @@ def begin(
     sampling: Sampling,
     prompt: Prompt | None = None,
 ) -> Drawing:
-    """Reads the texts, and what has been said of them; nothing is drawn yet. Arguments as for `generate`."""
+    """Reads the texts, and what has been said of them; nothing is drawn yet.
+
+    Arguments as for `generate`, but for the model and its parameters, which are here of `LLM.apart`.
+    """
     batch, first, to_say, said = text.shape[0], text_len + 2, text_len, None
     if prompt is not None:
         said = codebook[prompt.ids], prompt.ids, prompt.length
         first, to_say = first + prompt.length, text_len - prompt.text_len
-    hidden, cache, seen = model.apply({"params": params}, text, text_len, max_tokens, said, method=LLM.prefill)
+    hidden, caches, seen = model.apply({"params": params}, text, text_len, max_tokens, said, method=LLM.prefill)
     longest = jnp.minimum(jnp.ceil(sampling.max_ratio * to_say).astype(jnp.int32), max_tokens)
     return Drawing(
         step=jnp.int32(0),
@@ -146,7 +150,7 @@ def begin(
         length=jnp.zeros(batch, jnp.int32),
         done=jnp.zeros(batch, bool),
         hidden=hidden,
-        cache=cache,
+        caches=caches,
         seen=seen,
         recent=jnp.full((batch, REPETITION_WINDOW), -1, jnp.int32),
         first=first,
@@ -164,7 +168,7 @@ def go_on(
     sampling: Sampling,
     until: Int[Array, ""] | int,
 ) -> Drawing:
-    """Draws tokens until each row has `until` of them, T at most, or has ended."""
+    """Draws tokens until each row has `until` of them, T at most, or has ended; `model` and `params` as for `begin`."""
     variables, eos = {"params": params}, model.vocab
     prefix = drawing.seen.shape[1] - drawing.ids.shape[1]
     table = model.apply(variables, codebook, method=LLM.table)
@@ -182,9 +186,7 @@ def go_on(
         done = d.done | (token == eos) | (d.step >= d.longest)
         token, slot = jnp.where(done, 0, token), prefix + d.step
         seen = jax.lax.dynamic_update_slice_in_dim(d.seen, ~done[:, None], slot, axis=1)
-        hidden, cache = model.apply(
-            variables, codebook[token], token, d.first + d.step, seen, d.cache, slot, method=LLM.step
-        )
+        hidden, caches = model.apply(variables, table[token], d.first + d.step, seen, d.caches, slot, method=LLM.step)
         return dataclasses.replace(
             d,
             step=d.step + 1,
@@ -192,7 +194,7 @@ def go_on(
             length=jnp.where(done, d.length, d.step + 1),
             done=done,
             hidden=hidden,
-            cache=cache,
+            caches=caches,
             seen=seen,
             recent=jnp.concatenate([d.recent[:, 1:], token[:, None]], axis=1),
         )

@@ -20,6 +20,7 @@ NAMES = ("xla", "splash", "cudnn")
 KEPT = "attention"  # name of the result for rematerialisation: models.layers.REMAT
 LANES, LONGEST_BLOCK = 128, 512
 AXES = ("batch", "time", "heads", None)
+NEVER = -1e9  # score of what is masked
 
 
 @flax.struct.dataclass
@@ -79,6 +80,21 @@ def attend(
             mask = mask & (places[None, None, :] <= places[None, -query.shape[1] :, None])
         out = jax.nn.dot_product_attention(query, key, value, mask=mask[:, None], implementation="xla")
     return checkpoint_name(out, KEPT)
+
+
+def attend_to_cache(
+    query: Float[Array, "B T H K"],
+    key: Float[Array, "B G N K"],
+    value: Float[Array, "B G N K"],
+    mask: Bool[Array, "B #T N"],  # noqa: F821
+) -> Float[Array, "B T H K"]:
+    """Softmax attention where `mask` is True, scores in fp32; keys and values lie as a cache keeps them."""
+    batch, size, heads, width = query.shape
+    query = query.reshape(batch, size, key.shape[1], -1, width) * width**-0.5
+    scores = jnp.einsum("btghk,bgnk->bghtn", query, key, preferred_element_type=jnp.float32)
+    share = jax.nn.softmax(jnp.where(mask[:, None, None], scores, NEVER)).astype(query.dtype)
+    out = jnp.einsum("bghtn,bgnk->bghtk", share, value)
+    return jnp.moveaxis(out, 3, 1).reshape(batch, size, heads, width)
 
 
 def _in_chunks(places: int, size: Int[Array, ""] | int) -> Any:

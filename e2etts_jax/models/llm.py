@@ -15,9 +15,10 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int
 
-from e2etts_jax.models import layers
+from e2etts_jax.models import layers, qwen3
 from e2etts_jax.models.attention import Cache
 from e2etts_jax.models.qwen3 import Decoder, DecoderConfig
+from e2etts_jax.types import Params
 
 ADAPTERS = ("linear", "mlp", "table")
 SOS, TASK, EOS, FILL = range(4)  # rows of the control table; FILL is reserved for interleaved streaming
@@ -104,12 +105,14 @@ class LLM(nn.Module):
     Attributes:
       text_vocab: text ids, 0 = padding.
       vocab: speech codes; the output has one more entry, `vocab` itself = end of speech.
+      in_parts: the decoder's layers have their own parameters (`apart`).
     """
 
     config: LLMConfig
     text_vocab: int
     vocab: int
     dtype: DTypeLike = jnp.float32
+    in_parts: bool = False
 
     def setup(self) -> None:
         c = self.config
@@ -121,7 +124,16 @@ class LLM(nn.Module):
         self.text_embed = rows("text_embed", self.text_vocab, "vocab")
         self.control = rows("control", 4, "control")
         self.speech = SpeechTable(c, self.vocab, self.dtype)
-        self.decoder = Decoder(c, self.dtype)
+        self.decoder = Decoder(c, self.dtype, self.in_parts)
+
+    @nn.nowrap
+    def apart(self, params: Params) -> tuple["LLM", Params]:
+        """This model as decoding wants it, and its parameters: layer by layer.
+
+        A scan over the layers would copy all weights and the whole cache at every token.
+        """
+        decoder = qwen3.apart(params["decoder"], self.config.layers, self.dtype)
+        return self.clone(in_parts=True), {**params, "decoder": decoder}
 
     def table(self, codebook: Float[Array, "V Dq"]) -> Float[Array, "V1 D"]:
         """Output rows: every code, then end of speech."""
@@ -180,14 +192,14 @@ class LLM(nn.Module):
         text_len: Int[Array, " B"],
         slots: int,
         said: tuple[Float[Array, "B P Dq"], Int[Array, "B P"], Int[Array, " B"]] | None = None,
-    ) -> tuple[Float[Array, "B D"], Cache, Bool[Array, "B N"]]:
-        """Runs the prefix into a fresh cache with room for `slots` more speech tokens.
+    ) -> tuple[Float[Array, "B D"], tuple[Cache, ...], Bool[Array, "B N"]]:
+        """Runs the prefix into fresh caches with room for `slots` more speech tokens; of a model that is `apart`.
 
         Args:
           said: speech behind the text that is there already, as `q`, ids and count.
 
         Returns:
-          the hidden state that predicts the first token, the cache, and which of its slots hold the prefix.
+          the hidden state that predicts the first token, a cache a layer, and which of its slots hold the prefix.
         """
         x, positions, mask = self.prefix(text, text_len)
         if said is not None:
@@ -197,25 +209,23 @@ class LLM(nn.Module):
             positions = jnp.concatenate([positions, text_len[:, None] + 2 + steps], axis=1)
             mask = jnp.concatenate([mask, steps < count[:, None]], axis=1)
         batch, start, c = x.shape[0], x.shape[1], self.config
-        shape = (c.layers, batch, start + slots, c.kv_heads, c.head_dim)
-        cache = Cache(jnp.zeros(shape, self.dtype), jnp.zeros(shape, self.dtype))
+        shape = (batch, c.kv_heads, start + slots, c.head_dim)
+        empty = Cache(jnp.zeros(shape, self.dtype), jnp.zeros(shape, self.dtype))
         seen = jnp.pad(mask, ((0, 0), (0, slots)))
-        hidden, cache = self.decoder(x, positions, seen[:, None, :], cache, 0)
+        hidden, caches = self.decoder(x, positions, seen[:, None, :], (empty,) * c.layers, 0)
         if said is None:
-            return hidden[:, -1], cache, seen
+            return hidden[:, -1], caches, seen
         last = start - 1 - ids.shape[1] + count
-        return jnp.take_along_axis(hidden, last[:, None, None], axis=1)[:, 0], cache, seen
+        return jnp.take_along_axis(hidden, last[:, None, None], axis=1)[:, 0], caches, seen
 
     def step(
         self,
-        q: Float[Array, "B Dq"],
-        ids: Int[Array, " B"],
+        row: Float[Array, "B D"],
         position: Int[Array, " B"],
         seen: Bool[Array, "B N"],
-        cache: Cache,
+        caches: tuple[Cache, ...],
         index: Int[Array, ""],
-    ) -> tuple[Float[Array, "B D"], Cache]:
-        """One decoding step: feeds a token at cache slot `index`; `seen` includes that slot."""
-        x = self.speech(q, ids)[:, None]
-        hidden, cache = self.decoder(x, position[:, None], seen[:, None, :], cache, index)
-        return hidden[:, 0], cache
+    ) -> tuple[Float[Array, "B D"], tuple[Cache, ...]]:
+        """One decoding step: feeds a token, its row of the `table`, at slot `index`; `seen` includes that slot."""
+        hidden, caches = self.decoder(row[:, None], position[:, None], seen[:, None, :], caches, index)
+        return hidden[:, 0], caches

@@ -9,6 +9,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from e2etts_jax.models import layers
 from e2etts_jax.models.attention import Attention, Cache
+from e2etts_jax.types import Params
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,10 +79,15 @@ class DecoderBlock(nn.Module):
 
 
 class Decoder(nn.Module):
-    """The stack and its final norm: embeddings in, hidden states out."""
+    """The stack and its final norm: embeddings in, hidden states out.
+
+    Attributes:
+      in_parts: for decoding, each layer has its own parameters (`apart`), and its own cache.
+    """
 
     config: DecoderConfig
     dtype: DTypeLike
+    in_parts: bool = False
 
     @nn.compact
     def __call__(
@@ -89,10 +95,27 @@ class Decoder(nn.Module):
         x: Float[Array, "B L D"],
         positions: Int[Array, "B L"],
         mask: Bool[Array, "B #L N"],  # noqa: F821
-        cache: Cache | None = None,
+        caches: tuple[Cache, ...] | None = None,
         index: Int[Array, ""] | int = 0,
-    ) -> tuple[Float[Array, "B L D"], Cache | None]:
-        """`cache` has a leading axis of layers; `mask` (beside causality) spans its N slots, or N = L without."""
-        blocks = layers.stack(DecoderBlock, self.config, broadcast=3, carry_cache=True)
-        x, cache = blocks(self.config, self.dtype, name="blocks")(x, cache, positions, mask, index)
-        return layers.RMSNorm(self.dtype, self.config.rms_eps, name="norm")(x), cache
+    ) -> tuple[Float[Array, "B L D"], tuple[Cache, ...] | None]:
+        """`mask` (beside causality) spans the N slots of the layers' caches, if `in_parts`, or N = L without."""
+        c = self.config
+        if self.in_parts:
+            given = caches or (None,) * c.layers
+            made = []
+            for i in range(c.layers):
+                x, kept = DecoderBlock(c, self.dtype, name=f"block_{i}")(x, given[i], positions, mask, index)
+                made.append(kept)
+            caches = tuple(made)
+        else:
+            blocks = layers.stack(DecoderBlock, c, broadcast=3, carry_cache=True)(c, self.dtype, name="blocks")
+            x, _ = blocks(x, None, positions, mask, index)
+        return layers.RMSNorm(self.dtype, c.rms_eps, name="norm")(x), caches
+
+
+def apart(params: Params, count: int, dtype: DTypeLike) -> Params:
+    """Parameters of a decoder whose layers are `apart`, from those of its stack."""
+    blocks, kept = params["blocks"], {name: value for name, value in params.items() if name != "blocks"}
+    for i in range(count):
+        kept[f"block_{i}"] = layers.by_rows(jax.tree.map(lambda x: x[i], blocks), dtype)  # noqa: B023
+    return kept

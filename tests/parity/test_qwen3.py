@@ -11,7 +11,7 @@ import pytest
 from e2etts_jax.interop.qwen3 import decoder_params
 from e2etts_jax.models.attention import Cache
 from e2etts_jax.models.llm import LLMConfig
-from e2etts_jax.models.qwen3 import Decoder
+from e2etts_jax.models.qwen3 import Decoder, apart
 
 pytestmark = pytest.mark.parity
 
@@ -47,13 +47,14 @@ def test_hidden_states_agree(golden: dict[str, Any]) -> None:
 
 def test_hidden_states_agree_token_by_token(golden: dict[str, Any]) -> None:
     """The same through the key-value cache, one position a call."""
-    mask, step = golden["mask"], jax.jit(Decoder(CONFIG, jnp.float32).apply)
-    shape = (CONFIG.layers, *mask.shape, CONFIG.kv_heads, CONFIG.head_dim)
-    cache, made = Cache(jnp.zeros(shape), jnp.zeros(shape)), []
+    mask, step = golden["mask"], jax.jit(Decoder(CONFIG, jnp.float32, in_parts=True).apply)
+    params = apart(golden["params"], CONFIG.layers, jnp.float32)
+    shape = (mask.shape[0], CONFIG.kv_heads, mask.shape[1], CONFIG.head_dim)
+    caches, made = (Cache(jnp.zeros(shape), jnp.zeros(shape)),) * CONFIG.layers, []
     for at in range(mask.shape[1]):
         now = slice(at, at + 1)
         inputs = golden["embeddings"][:, now], golden["positions"][:, now], attends(mask)[:, now]
-        hidden, cache = step({"params": golden["params"]}, *inputs, cache, jnp.int32(at))
+        hidden, caches = step({"params": params}, *inputs, caches, jnp.int32(at))
         made.append(hidden)
     assert errors(jnp.concatenate(made, axis=1), golden).max() < 1e-4
 
