@@ -92,6 +92,8 @@ class Attention(nn.Module):
         if cache is not None:
             write = functools.partial(jax.lax.dynamic_update_slice_in_dim, start_index=index, axis=2)
             cache = Cache(write(cache.key, key.swapaxes(1, 2)), write(cache.value, value.swapaxes(1, 2)))
+            # or XLA writes once for the attention and once for the loop, each time into a copy of the whole
+            cache = jax.lax.optimization_barrier(cache)
         query = layers.constrain(query, "batch", "time", "heads", None)
         if cache is None:
             out = kernels.attend(query, key, value, mask, causal=self.causal, kernel=self.kernel, chunks=chunks)

@@ -98,7 +98,11 @@ class Decoder(nn.Module):
         caches: tuple[Cache, ...] | None = None,
         index: Int[Array, ""] | int = 0,
     ) -> tuple[Float[Array, "B L D"], tuple[Cache, ...] | None]:
-        """`mask` (beside causality) spans the N slots of the layers' caches, if `in_parts`, or N = L without."""
+        """`mask` (beside causality) spans the N slots of the layers' caches, or N = L without.
+
+        Raises:
+          ValueError: caches, but the layers are not `in_parts`.
+        """
         c = self.config
         if self.in_parts:
             given = caches or (None,) * c.layers
@@ -108,6 +112,8 @@ class Decoder(nn.Module):
                 made.append(kept)
             caches = tuple(made)
         else:
+            if caches is not None:
+                raise ValueError("layers in one stack keep no caches: decode with the model of LLM.apart")
             blocks = layers.stack(DecoderBlock, c, broadcast=3, carry_cache=True)(c, self.dtype, name="blocks")
             x, _ = blocks(x, None, positions, mask, index)
         return layers.RMSNorm(self.dtype, c.rms_eps, name="norm")(x), caches
