@@ -116,7 +116,8 @@ def differences(own: MelConfig, mel: MelConfig) -> str:
 @functools.partial(jax.jit, static_argnums=0)
 def _generate(shape: VocoderConfig, params: Any, log_mel: Float[Array, "B M F"]) -> Float[Array, "B W"]:
     run = lambda mel: Vocoder(shape).apply({"params": params}, mel[None])[0]  # noqa: E731
-    return jax.lax.map(run, log_mel, batch_size=min(ROWS, len(log_mel)))
+    with jax.default_matmul_precision("highest"):  # as it was trained: accelerators would multiply in bf16 or tf32
+        return jax.lax.map(run, log_mel, batch_size=min(ROWS, len(log_mel)))
 
 
 # --- files ------------------------------------------------------------------------------------------------------------

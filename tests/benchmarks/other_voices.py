@@ -73,6 +73,8 @@ def main() -> None:
     parser.add_argument("--keep", type=Path, help="folder to write the sounds to")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
+    if options.second:  # now, not after an hour
+        subprocess.run([options.second, "-c", "import resemblyzer"], check=True)
     model = Synthesizer.load(options.workdir, options.stage, infer=options.infer)
     rate = model.sample_rate
     by_voice: dict[str, list[dict]] = {}

@@ -60,6 +60,13 @@ def test_it_is_the_generator_whatever_the_batch(file: Path, params: dict):
     assert chosen.run(mel[:, :0]).shape == (7, 0) and chosen.run(mel[:0]).shape == (0, 140 * 8)
 
 
+def test_its_products_are_exact_on_accelerators_too(params: dict):
+    """Elsewhere than on a CPU fp32 convolutions are made of bf16 or tf32 products, unless they say otherwise."""
+    text = vocoder._generate.lower(SHAPE, params, np.zeros((1, 8, 12), np.float32)).as_text()
+    convolutions = text.count("stablehlo.convolution")
+    assert convolutions > 10 and text.count("HIGHEST") == 2 * convolutions
+
+
 def test_without_weights_it_is_griffin_lim_and_says_so(monkeypatch, caplog: pytest.LogCaptureFixture):
     assert vocoder.choose("auto", MEL).name == "Griffin-Lim"
     assert "needs no weights" in caplog.text and "hop 256 and not 8" in caplog.text

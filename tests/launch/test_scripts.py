@@ -346,3 +346,21 @@ def test_the_jobset_asks_for_whole_slices_and_has_time_to_save():
     assert container["command"][0] == "python" and pod["terminationGracePeriodSeconds"] > 120
     assert "--workdir=gs://<BUCKET>/joint" in container["args"]
     assert {"name": "JAX_COMPILATION_CACHE_DIR", "value": "gs://<BUCKET>/compiled"} in container["env"]
+
+
+# --- judge.sh ---------------------------------------------------------------------------------------------------------
+
+
+def test_judge_makes_the_environment_in_the_clone_and_reads_paths_from_where_it_is_called(tmp_path: Path):
+    clone, here = tmp_path / "clone", tmp_path / "here"
+    here.mkdir()
+    (clone / "launch").mkdir(parents=True)
+    shutil.copy(LAUNCH / "judge.sh", clone / "launch")
+    (clone / "launch" / "env.sh").write_text(f'make_env() {{ echo "$PWD $1"; PATH={clone}/bin:$PATH; }}\n')
+    write_program(clone / "bin" / "python", 'printf "%s\\n" "$PWD" "$@"')
+    arguments = ["--list=a b.lst", "--wavs=A=x"]
+    run = subprocess.run(
+        ["bash", "../clone/launch/judge.sh", *arguments], cwd=here, check=True, capture_output=True, text=True
+    )
+    expected = [f"{clone} requirements.lock", str(here), "-m", "e2etts_jax.evaluate", *arguments]
+    assert run.stdout.splitlines() == expected
