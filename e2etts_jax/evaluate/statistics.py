@@ -30,8 +30,8 @@ class Comparison:
 
     @property
     def sure(self) -> bool:
-        """Whether the interval leaves 0 out."""
-        return self.low > 0 or self.high < 0
+        """Whether the interval leaves 0 out and the test agrees: five utterances and fewer can't convince it."""
+        return (self.low > 0 or self.high < 0) and self.p < 1 - LEVEL
 
     def sentence(self, first: str, second: str, unit: str = "points", scale: float = 100.0, less: bool = True) -> str:
         """What it says, in words.

@@ -80,6 +80,13 @@ def test_sentences():
     )
 
 
+def test_a_handful_of_utterances_proves_nothing():
+    """However alike their differences are: three signs agree by chance in one of four worlds."""
+    few, more = (compare(np.zeros(n), -1.0 - 0.01 * np.arange(n)) for n in (3, 12))
+    assert few.low > 0 and not few.sure and more.sure
+    assert few.sentence("A", "B").startswith("Can't tell") and more.sentence("A", "B").startswith("B is better")
+
+
 def test_systems_of_other_lengths_are_not_compared():
     with pytest.raises(ValueError, match="3 utterances of one system beside 2"):
         compare(np.zeros(3), np.zeros(2))
