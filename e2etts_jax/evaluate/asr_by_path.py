@@ -56,7 +56,9 @@ class _Model:
 
     def transcribe(self, wavs: Sequence[np.ndarray], rate: int) -> list[str]:
         joint = "" if self._chinese else " "
-        texts = [joint.join(self._hear(piece).strip() for piece in pieces(wav, rate)) for wav in wavs]
+        # Not asked about digital silence: Whisper hears "you" in it.
+        heard = [[self._hear(piece).strip() for piece in pieces(wav, rate) if piece.any()] for wav in wavs]
+        texts = [joint.join(some) for some in heard]
         return [simplified(text) for text in texts] if self._chinese else texts
 
     def _load(self, folder: str, language: str) -> None:
@@ -79,7 +81,8 @@ class TransformersWhisper(_Model):
             raise ImportError(f"recogniser whisper:{folder} needs torch and transformers: {error}") from error
         self._torch, device = torch, "cuda" if torch.cuda.is_available() else "cpu"
         self._processor = WhisperProcessor.from_pretrained(folder)
-        self._model = WhisperForConditionalGeneration.from_pretrained(folder).to(device).eval()
+        model = WhisperForConditionalGeneration.from_pretrained(folder)  # in the file's precision from version 5 on
+        self._model = model.to(device, torch.float32).eval()
         multilingual = getattr(self._model.generation_config, "is_multilingual", True)
         self._task = {"language": NAMED.get(language, language), "task": "transcribe"} if multilingual else {}
 

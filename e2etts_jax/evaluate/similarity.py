@@ -71,7 +71,8 @@ def _wavlm(folder: str) -> tuple[str, str, Callable[[np.ndarray], np.ndarray]]:
         from transformers import AutoFeatureExtractor, WavLMForXVector
     except ImportError as error:
         raise ImportError(f"speaker model wavlm:{folder} needs torch and transformers: {error}") from error
-    prepare, model = AutoFeatureExtractor.from_pretrained(path), WavLMForXVector.from_pretrained(path).eval()
+    prepare = AutoFeatureExtractor.from_pretrained(path)
+    model = WavLMForXVector.from_pretrained(path).float().eval()  # transformers 5 keeps a file's half precision
 
     def embed(wav: np.ndarray) -> np.ndarray:
         with torch.inference_mode():
