@@ -58,7 +58,7 @@ def keys(rows: int, seed: int = 0) -> jax.Array:
 
 def stepwise(model: LLM, params: Any, codebook: jax.Array, ids: np.ndarray) -> np.ndarray:
     """Logits of the prefix and of every token of `ids`, one cached step at a time."""
-    model, params = model.apart(params)
+    params = model.apart(params)
     variables, steps = {"params": params}, ids.shape[1]
     table = model.apply(variables, codebook, method=LLM.table)
     step = jax.jit(functools.partial(model.apply, method=LLM.step))
@@ -176,8 +176,8 @@ class Script:
     def __init__(self, script: np.ndarray) -> None:
         self.script, self.vocab = jnp.asarray(script, jnp.float32), script.shape[-1] - 1
 
-    def apart(self, params: Any) -> tuple["Script", Any]:
-        return self, params
+    def apart(self, params: Any) -> Any:
+        return params
 
     def apply(self, variables: Any, *args: Any, method: Any) -> Any:
         if method is LLM.prefill:

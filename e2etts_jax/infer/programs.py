@@ -88,10 +88,9 @@ def first_tokens(
     Returns:
       what `more_tokens` reads: the tokenizer, and the LLM as decoding wants it.
     """
-    llm, decoding = system.llm.apart(params["llm"])
-    codebook = _codebook(system, params)
-    drawing = begin(llm, decoding, text, text_len, codebook, max_tokens, sampling, prompt)
-    return {"tokenizer": params["tokenizer"], "llm": decoding}, drawing
+    llm, codebook = system.llm.apart(params["llm"]), _codebook(system, params)
+    drawing = begin(system.llm, llm, text, text_len, codebook, max_tokens, sampling, prompt)
+    return {"tokenizer": params["tokenizer"], "llm": llm}, drawing
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1), donate_argnums=3)
@@ -99,8 +98,8 @@ def more_tokens(
     system: System, sampling: Sampling, params: Params, drawn: Drawing, streams: Streams, until: Int[Array, ""]
 ) -> Drawing:
     """Draws on until there are `until` tokens: the same that one candidate of `speak` has."""
-    llm, keys = system.llm.clone(in_parts=True), streams.rows("sample")
-    return go_on(llm, params["llm"], _codebook(system, params), keys, drawn, sampling, until)
+    keys = streams.rows("sample")
+    return go_on(system.llm, params["llm"], _codebook(system, params), keys, drawn, sampling, until)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2), static_argnames="chunk")

@@ -118,7 +118,7 @@ def generate(
     Returns:
       ids [B, max_tokens] (0 behind the end) and their count [B].
     """
-    model, params = model.apart(params)
+    params = model.apart(params)
     drawing = begin(model, params, text, text_len, codebook, max_tokens, sampling, prompt)
     drawing = go_on(model, params, codebook, keys, drawing, sampling, max_tokens)
     return drawing.ids, drawing.length
@@ -136,7 +136,7 @@ def begin(
 ) -> Drawing:
     """Reads the texts, and what has been said of them; nothing is drawn yet.
 
-    Arguments as for `generate`, but for the model and its parameters, which are here of `LLM.apart`.
+    Arguments as for `generate`, but for the parameters, which are here those of `LLM.apart`.
     """
     batch, first, to_say, said = text.shape[0], text_len + 2, text_len, None
     if prompt is not None:
@@ -168,7 +168,7 @@ def go_on(
     sampling: Sampling,
     until: Int[Array, ""] | int,
 ) -> Drawing:
-    """Draws tokens until each row has `until` of them, T at most, or has ended; `model` and `params` as for `begin`."""
+    """Draws tokens until each row has `until` of them, T at most, or has ended; `params` as for `begin`."""
     variables, eos = {"params": params}, model.vocab
     prefix = drawing.seen.shape[1] - drawing.ids.shape[1]
     table = model.apply(variables, codebook, method=LLM.table)

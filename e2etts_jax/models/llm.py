@@ -105,14 +105,12 @@ class LLM(nn.Module):
     Attributes:
       text_vocab: text ids, 0 = padding.
       vocab: speech codes; the output has one more entry, `vocab` itself = end of speech.
-      in_parts: the decoder's layers have their own parameters (`apart`).
     """
 
     config: LLMConfig
     text_vocab: int
     vocab: int
     dtype: DTypeLike = jnp.float32
-    in_parts: bool = False
 
     def setup(self) -> None:
         c = self.config
@@ -124,16 +122,12 @@ class LLM(nn.Module):
         self.text_embed = rows("text_embed", self.text_vocab, "vocab")
         self.control = rows("control", 4, "control")
         self.speech = SpeechTable(c, self.vocab, self.dtype)
-        self.decoder = Decoder(c, self.dtype, self.in_parts)
+        self.decoder = Decoder(c, self.dtype)
 
     @nn.nowrap
-    def apart(self, params: Params) -> tuple["LLM", Params]:
-        """This model as decoding wants it, and its parameters: layer by layer.
-
-        A scan over the layers would copy all weights and the whole cache at every token.
-        """
-        decoder = qwen3.apart(params["decoder"], self.config.layers, self.dtype)
-        return self.clone(in_parts=True), {**params, "decoder": decoder}
+    def apart(self, params: Params) -> Params:
+        """The parameters that `prefill` and `step` read: layer by layer (`qwen3.apart`)."""
+        return {**params, "decoder": qwen3.apart(params["decoder"], self.config.layers, self.dtype)}
 
     def table(self, codebook: Float[Array, "V Dq"]) -> Float[Array, "V1 D"]:
         """Output rows: every code, then end of speech."""
@@ -193,7 +187,7 @@ class LLM(nn.Module):
         slots: int,
         said: tuple[Float[Array, "B P Dq"], Int[Array, "B P"], Int[Array, " B"]] | None = None,
     ) -> tuple[Float[Array, "B D"], tuple[Cache, ...], Bool[Array, "B N"]]:
-        """Runs the prefix into fresh caches with room for `slots` more speech tokens; of a model that is `apart`.
+        """Runs the prefix into fresh caches with room for `slots` more speech tokens. Parameters: of `apart`.
 
         Args:
           said: speech behind the text that is there already, as `q`, ids and count.
@@ -226,6 +220,9 @@ class LLM(nn.Module):
         caches: tuple[Cache, ...],
         index: Int[Array, ""],
     ) -> tuple[Float[Array, "B D"], tuple[Cache, ...]]:
-        """One decoding step: feeds a token, its row of the `table`, at slot `index`; `seen` includes that slot."""
+        """One decoding step: feeds a token, its row of the `table`, at slot `index`; `seen` includes that slot.
+
+        Parameters: of `apart`.
+        """
         hidden, caches = self.decoder(row[:, None], position[:, None], seen[:, None, :], caches, index)
         return hidden[:, 0], caches

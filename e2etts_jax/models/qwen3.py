@@ -79,15 +79,10 @@ class DecoderBlock(nn.Module):
 
 
 class Decoder(nn.Module):
-    """The stack and its final norm: embeddings in, hidden states out.
-
-    Attributes:
-      in_parts: for decoding, each layer has its own parameters (`apart`), and its own cache.
-    """
+    """The stack and its final norm: embeddings in, hidden states out."""
 
     config: DecoderConfig
     dtype: DTypeLike
-    in_parts: bool = False
 
     @nn.compact
     def __call__(
@@ -100,27 +95,21 @@ class Decoder(nn.Module):
     ) -> tuple[Float[Array, "B L D"], tuple[Cache, ...] | None]:
         """`mask` (beside causality) spans the N slots of the layers' caches, or N = L without.
 
-        Raises:
-          ValueError: caches, but the layers are not `in_parts`.
+        With caches, one a layer, the parameters are those of `apart`: a scan over the layers would copy all weights and
+        caches at every token.
         """
-        c = self.config
-        if self.in_parts:
-            given = caches or (None,) * c.layers
-            made = []
-            for i in range(c.layers):
-                x, kept = DecoderBlock(c, self.dtype, name=f"block_{i}")(x, given[i], positions, mask, index)
-                made.append(kept)
-            caches = tuple(made)
-        else:
-            if caches is not None:
-                raise ValueError("layers in one stack keep no caches: decode with the model of LLM.apart")
+        c, made = self.config, []
+        if caches is None:
             blocks = layers.stack(DecoderBlock, c, broadcast=3, carry_cache=True)(c, self.dtype, name="blocks")
             x, _ = blocks(x, None, positions, mask, index)
-        return layers.RMSNorm(self.dtype, c.rms_eps, name="norm")(x), caches
+        for i, cache in enumerate(caches or ()):
+            x, kept = DecoderBlock(c, self.dtype, name=f"block_{i}")(x, cache, positions, mask, index)
+            made.append(kept)
+        return layers.RMSNorm(self.dtype, c.rms_eps, name="norm")(x), tuple(made) or None
 
 
 def apart(params: Params, count: int, dtype: DTypeLike) -> Params:
-    """Parameters of a decoder whose layers are `apart`, from those of its stack."""
+    """The parameters of a stack as decoding reads them: layer by layer, and `by_rows`."""
     blocks, kept = params["blocks"], {name: value for name, value in params.items() if name != "blocks"}
     for i in range(count):
         kept[f"block_{i}"] = layers.by_rows(jax.tree.map(lambda x: x[i], blocks), dtype)  # noqa: B023

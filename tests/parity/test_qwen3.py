@@ -47,7 +47,7 @@ def test_hidden_states_agree(golden: dict[str, Any]) -> None:
 
 def test_hidden_states_agree_token_by_token(golden: dict[str, Any]) -> None:
     """The same through the key-value cache, one position a call."""
-    mask, step = golden["mask"], jax.jit(Decoder(CONFIG, jnp.float32, in_parts=True).apply)
+    mask, step = golden["mask"], jax.jit(Decoder(CONFIG, jnp.float32).apply)
     params = apart(golden["params"], CONFIG.layers, jnp.float32)
     shape = (mask.shape[0], CONFIG.kv_heads, mask.shape[1], CONFIG.head_dim)
     caches, made = (Cache(jnp.zeros(shape), jnp.zeros(shape)),) * CONFIG.layers, []
