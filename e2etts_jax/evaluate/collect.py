@@ -13,7 +13,7 @@ import numpy as np
 from e2etts_jax.data.sources import Example
 from e2etts_jax.evaluate.asr import Recognizer, transcribe_all
 from e2etts_jax.evaluate.canonical import canonical
-from e2etts_jax.evaluate.judges import Judges, Log
+from e2etts_jax.evaluate.judges import Judges, Log, Voices
 from e2etts_jax.evaluate.scoring import EDITS, Score, alignment, score
 from e2etts_jax.evaluate.sound import sound
 from e2etts_jax.evaluate.tokens import token_statistics
@@ -80,6 +80,7 @@ def evaluate(
         raise ValueError("no clips to evaluate: --num must be at least 1")
     texts, recordings = [e.text for e in examples], [e.wav for e in examples]
     languages, tokens = [e.language for e in examples], {}
+    voices = judges.voices(recordings, speaker.sample_rate)
 
     def synthesis() -> Wavs:
         tokens["synthesis"] = speaker.generate_tokens(texts, seed=seed, languages=languages)
@@ -111,7 +112,7 @@ def evaluate(
                 "made_in_seconds": round(made - begun, 1),
                 "read_in_seconds": round(heard - made, 1),
                 "scores": {r: _figures(s, scores.get(FLOOR, {}).get(r)) for r, s in scores[name].items()},
-                "heard_as": _heard_as(wavs[name], recordings, speaker.sample_rate, judges),
+                "heard_as": _heard_as(wavs[name], recordings, voices, speaker.sample_rate, judges),
             }
         )
         rates = "  ".join(f"{r} {s.rate:.3f}" for r, s in scores[name].items())
@@ -135,12 +136,12 @@ def evaluate(
     return Evaluation(figures, wavs, tokens)
 
 
-def _heard_as(wavs: Wavs, recordings: Wavs, rate: int, judges: Judges) -> Json:
+def _heard_as(wavs: Wavs, recordings: Wavs, voices: Voices, rate: int, judges: Judges) -> Json:
     """Means over clips: silences, clipping, length beside the recording's; likeness to its voice; quality."""
     sounds = [sound(wav, rate) for wav in wavs]
     made = {name: float(np.mean([getattr(s, name) for s in sounds])) for name in ("lead", "tail", "pause", "clipped")}
     made["ratio"] = float(np.median([len(w) / len(r) for w, r in zip(wavs, recordings, strict=True)]))
-    likeness, quality = judges.means(wavs, recordings, rate)
+    likeness, quality = judges.means(wavs, voices, rate)
     return made | {f"similarity, {name}": value for name, value in likeness.items()} | quality
 
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from e2etts_jax.evaluate.quality import Listener
 from e2etts_jax.evaluate.similarity import Embedder, cosines
 
 Log = Callable[[str], None]
+Voices = Mapping[str, Sequence[np.ndarray | None]]  # by speaker model; None where it finds no voice
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,13 +26,20 @@ class Judges:
     listeners: Sequence[Listener] = ()
     form: Form = canonical
 
-    def means(
-        self, wavs: Sequence[np.ndarray], recordings: Sequence[np.ndarray], rate: int
-    ) -> tuple[dict[str, float], dict[str, float]]:
-        """Mean likeness of clips to the voices of recordings, by speaker model; mean quality, by listener."""
-        ours, theirs = ([resample(np.asarray(wav), rate, RATE) for wav in given] for given in (wavs, recordings))
-        likeness = {e.name: float(cosines(e(ours), e(theirs)).mean()) for e in self.embedders}
+    def voices(self, wavs: Sequence[np.ndarray], rate: int) -> Voices:
+        """Vector of each clip's voice, by speaker model."""
+        ours = _heard(wavs, rate) if self.embedders else []
+        return {embedder.name: embedder(ours) for embedder in self.embedders}
+
+    def means(self, wavs: Sequence[np.ndarray], voices: Voices, rate: int) -> tuple[dict[str, float], dict[str, float]]:
+        """Mean likeness of clips to `voices`, by speaker model; mean quality, by listener."""
+        ours = _heard(wavs, rate)
+        likeness = {e.name: float(cosines(e(ours), voices[e.name]).mean()) for e in self.embedders}
         return likeness, {listener.name: float(listener(ours).mean()) for listener in self.listeners}
+
+
+def _heard(wavs: Sequence[np.ndarray], rate: int) -> list[np.ndarray]:
+    return [resample(np.asarray(wav), rate, RATE) for wav in wavs]
 
 
 def begin() -> Log:

@@ -32,12 +32,13 @@ def scores(
       rows: clips f32[W] by kind, `recording` among them, each one of every text.
     """
     made: dict[str, float] = {}
+    voices = judges.voices(rows["recording"], rate)
     for kind, wavs in rows.items():
         own: dict[str, float] = {}
         if judges.recognizers:
             heard = asr.transcribe_all(judges.recognizers, wavs, rate)
             own |= {reader: score(texts, said, judges.form).rate for reader, said in heard.items()}
-        likeness, qualities = judges.means(wavs, rows["recording"], rate)
+        likeness, qualities = judges.means(wavs, voices, rate)
         own |= {f"similarity_{name}": value for name, value in likeness.items()} | qualities
         sounds = [sound(wav, rate) for wav in wavs]
         own["seconds"] = float(np.mean([s.seconds for s in sounds]))

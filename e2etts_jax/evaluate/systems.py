@@ -11,7 +11,7 @@ import numpy as np
 from e2etts_jax.data import audio
 from e2etts_jax.evaluate import sound
 from e2etts_jax.evaluate.asr import RATE, transcribe_all
-from e2etts_jax.evaluate.judges import Judges, Log
+from e2etts_jax.evaluate.judges import Judges, Log, Voices
 from e2etts_jax.evaluate.lists import Entry
 from e2etts_jax.evaluate.scoring import EDITS, Score, alignment, interval_of_rate, score
 from e2etts_jax.evaluate.similarity import cosines
@@ -62,17 +62,17 @@ class Wish:
       prompted: bool[N], which entries have one. seconds: f64[N] of the references, NaN where there is none.
     """
 
-    voices: Mapping[str, Sequence[np.ndarray | None]]
+    voices: Voices
     prompted: np.ndarray
     seconds: np.ndarray
 
     @classmethod
     def read(cls, entries: Sequence[Entry], judges: Judges) -> "Wish":
         prompts = [entry.prompt for entry in entries]
-        voices = {}
+        voices: Voices = {}
         if any(prompts) and judges.embedders:
             spoken = [audio.load(path, RATE) if path else np.zeros(0, np.float32) for path in prompts]
-            voices = {embedder.name: embedder(spoken) for embedder in judges.embedders}
+            voices = judges.voices(spoken, RATE)
         seconds = [_seconds(entry.reference) for entry in entries]
         return cls(voices, np.array([path is not None for path in prompts]), np.array(seconds))
 
@@ -122,8 +122,8 @@ def judge(system: System, seed: int, entries: Sequence[Entry], wish: Wish, judge
         wavs.append(audio.resample(wav, rate, RATE))
     texts = [entry.text for entry in entries]
     heard = transcribe_all(judges.recognizers, wavs, RATE)
-    embedders = {e.name: e for e in judges.embedders if e.name in wish.voices}
-    alike = {name: cosines(embedder(wavs), wish.voices[name]) for name, embedder in embedders.items()}
+    own = judges.voices(wavs, RATE) if wish.voices else {}
+    alike = {name: cosines(vectors, wish.voices[name]) for name, vectors in own.items()}
     return Judged(
         missing=missing,
         heard=heard,

@@ -8,10 +8,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from e2etts_jax.models.attention import Cache
+from e2etts_jax.models.kernels import NEVER
 from e2etts_jax.models.llm import LLM
 
 REPETITION_WINDOW = 10
-NEVER = -1e9
 
 
 @dataclasses.dataclass(frozen=True)

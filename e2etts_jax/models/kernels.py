@@ -20,7 +20,7 @@ NAMES = ("xla", "splash", "cudnn")
 KEPT = "attention"  # name of the result for rematerialisation: models.layers.REMAT
 LANES, LONGEST_BLOCK = 128, 512
 AXES = ("batch", "time", "heads", None)
-NEVER = -1e9  # score of what is masked
+NEVER = -1e9  # score of what is masked, here and where tokens are drawn
 
 
 @flax.struct.dataclass

@@ -89,9 +89,7 @@ class Dense(nn.Module):
         lead = x.shape[:-1]
         flat = x.astype(self.dtype).reshape((-1, *x.shape[-2:]) if x.ndim > 1 else (1, 1, -1))
         if self.has_variable("params", "rows"):
-            rows = self.get_variable("params", "rows")
-            out = jnp.einsum("fd,btd->fbt", rows.astype(self.dtype), flat)
-            out = jnp.moveaxis(out, 0, -1)
+            out = jnp.moveaxis(jnp.einsum("fd,btd->fbt", self.get_variable("params", "rows"), flat), 0, -1)
         else:
             kernel_init = nn.with_logical_partitioning(self.init, self.axes)
             kernel = self.param("kernel", kernel_init, (x.shape[-1], self.features))
