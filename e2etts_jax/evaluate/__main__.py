@@ -13,18 +13,36 @@ NUM = flags.DEFINE_integer("num", None, "clips to judge: 100 of a run, all of a 
 SPLIT = flags.DEFINE_string("split", "test", "split that the clips come from")
 LIST = flags.DEFINE_string("list", None, "what systems were to say: a list of seed-tts-eval, or a manifest")
 WAVS = flags.DEFINE_multi_string("wavs", [], "recordings of a system: NAME=FOLDER, or NAME=FOLDER,FOLDER of its seeds")
-LANGUAGE = flags.DEFINE_string("language", "en", "of the list: en or zh")
-PROTOCOL = flags.DEFINE_string("protocol", "seed-tts-eval", "how texts are compared: seed-tts-eval or numbers")
-RECOGNIZERS = flags.DEFINE_list(
-    "recognizers", [], "whisper, moonshine, whisper:FOLDER, faster-whisper:FOLDER, paraformer:FOLDER, command:COMMAND"
+LANGUAGE = flags.DEFINE_string(
+    "language", None, "of the texts, such as en or zh: en for a list, data.language of a run"
 )
-SPEAKERS = flags.DEFINE_list("speakers", None, "models of similarity: voicefilter, NAME.onnx, wavlm:FOLDER; '' = none")
+PROTOCOL = flags.DEFINE_string(
+    "protocol", None, "how texts are compared: seed-tts-eval (lists in en and zh), numbers (runs in en), words (others)"
+)
+RECOGNIZERS = flags.DEFINE_list(
+    "recognizers",
+    [],
+    "whisper, moonshine, whisper-base, whisper:FOLDER, faster-whisper:FOLDER, paraformer:FOLDER, command:COMMAND",
+)
+SPEAKERS = flags.DEFINE_list(
+    "speakers", None, "models of similarity: voicefilter, resemblyzer, NAME.onnx, wavlm:FOLDER; '' = none"
+)
 LISTENERS = flags.DEFINE_list("listeners", None, "models of quality: distillmos, dnsmos; '' = none")
+
+
+OF_LISTS = (WAVS,)
+OF_RUNS = (STAGES, SPLIT, trained_flags.STAGE, trained_flags.SEED, trained_flags.INFER)
 
 
 def evaluate() -> object:
     if bool(run_flags.WORKDIR.value) == bool(LIST.value):
         raise ValueError("give --workdir of a training run, or --list and --wavs of any systems")
+    idle = [f"--{flag.name}" for flag in (OF_RUNS if LIST.value else OF_LISTS) if flag.present]
+    if idle:
+        raise ValueError(f"{', '.join(idle)}: not for {'--list' if LIST.value else '--workdir'}")
+    from e2etts_jax.evaluate.judges import Names
+
+    names = Names(RECOGNIZERS.value, SPEAKERS.value, LISTENERS.value)
     if LIST.value:
         from e2etts_jax.evaluate import judging
 
@@ -32,11 +50,9 @@ def evaluate() -> object:
             LIST.value,
             WAVS.value,
             out=cli.OUT.value,
-            language=LANGUAGE.value,
+            language=LANGUAGE.value or "en",
             compared=PROTOCOL.value,
-            recognizers=RECOGNIZERS.value,
-            speakers=SPEAKERS.value,
-            listeners=LISTENERS.value,
+            names=names,
             num=NUM.value or 0,
         )
     from e2etts_jax.evaluate import command
@@ -50,6 +66,9 @@ def evaluate() -> object:
         split=SPLIT.value,
         seed=trained_flags.SEED.value,
         infer=trained_flags.INFER.value,
+        language=LANGUAGE.value,
+        compared=PROTOCOL.value,
+        names=names,
     )
 
 

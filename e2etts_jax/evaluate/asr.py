@@ -122,14 +122,15 @@ class Cached:
         return self._known(wavs, rate, lambda some: self._recognizer.transcribe(some, rate))
 
 
-PACKAGED: dict[str, Callable[[], Recognizer]] = {"whisper": Whisper, "moonshine": Moonshine}
+ENGLISH: dict[str, Callable[[], Recognizer]] = {"whisper": Whisper, "moonshine": Moonshine}
 
 
-def load_recognizers(names: Sequence[str] = tuple(PACKAGED), language: str = "en") -> list[Recognizer]:
+def load_recognizers(names: Sequence[str] = (), language: str = "en") -> list[Recognizer]:
     """Recognisers that remember what they heard.
 
     Args:
-      names: `whisper` and `moonshine`, whose weights come with packages, or one of `asr_by_path.KINDS` with a path.
+      names: `whisper`, `moonshine` and `whisper-base`, whose weights come with packages, or one of `asr_by_path.KINDS`
+        with a path; by default the first two for English, else the third.
       language: that they are to hear.
 
     Raises:
@@ -139,12 +140,12 @@ def load_recognizers(names: Sequence[str] = tuple(PACKAGED), language: str = "en
     from e2etts_jax.evaluate import asr_by_path
 
     made: list[Recognizer] = []
-    for name in names:
-        if name in PACKAGED and language != "en":
+    for name in names or (tuple(ENGLISH) if language == "en" else ("whisper-base",)):
+        if name in ENGLISH and language != "en":
             raise ValueError(f"recogniser {name} hears English alone: give one for {language!r}, {asr_by_path.USAGE}")
-        made.append(Cached(PACKAGED[name]() if name in PACKAGED else asr_by_path.make(name, language)))
-    if not made or len({r.name for r in made}) < len(made):
-        raise ValueError(f"recognisers {', '.join(names) or '(none)'}: each must be given, and by a name of its own")
+        made.append(Cached(ENGLISH[name]() if name in ENGLISH else asr_by_path.make(name, language)))
+    if len({r.name for r in made}) < len(made):
+        raise ValueError(f"recognisers {', '.join(names)}: each must have a name of its own")
     return made
 
 
@@ -156,7 +157,20 @@ def transcribe_all(recognizers: Sequence[Recognizer], wavs: Sequence[np.ndarray]
 
 
 def pieces(wav: np.ndarray, rate: int) -> list[np.ndarray]:
-    """The clip at 16 kHz, in pieces that a recogniser hears at once.
+    """The clip at 16 kHz, in pieces that a recogniser hears at once, without those of digital silence.
+
+    Whisper hears "you" in that, and the answer is known.
+
+    Raises:
+      ValueError: not a mono clip of finite samples.
+    """
+    wav = as_heard(wav, rate)
+    cut = (wav[i : i + LONGEST * RATE] for i in range(0, len(wav), LONGEST * RATE))
+    return [piece for piece in cut if piece.any()]
+
+
+def as_heard(wav: np.ndarray, rate: int) -> np.ndarray:
+    """The clip, f32[W] at 16 kHz.
 
     Raises:
       ValueError: not a mono clip of finite samples.
@@ -167,7 +181,4 @@ def pieces(wav: np.ndarray, rate: int) -> list[np.ndarray]:
             f"a clip to transcribe must be finite f32[W]; this one is {wav.shape}, finite: "
             f"{bool(np.isfinite(wav).all())}"
         )
-    if wav.size == 0:
-        return []
-    wav = wav if rate == RATE else soxr.resample(wav, rate, RATE)
-    return [wav[i : i + LONGEST * RATE] for i in range(0, len(wav), LONGEST * RATE)]
+    return wav if rate == RATE or not wav.size else soxr.resample(wav, rate, RATE)

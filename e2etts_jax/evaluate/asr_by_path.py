@@ -1,6 +1,10 @@
-"""Recognisers that a user brings: models in folders, and any command that reads recordings and writes text."""
+"""Recognisers that a user brings: models in folders, and any command that reads recordings and writes text.
+
+And Whisper base, whose folder comes with packages.
+"""
 
 import hashlib
+import logging
 import shlex
 import subprocess
 import tempfile
@@ -11,21 +15,24 @@ from typing import Any
 import numpy as np
 import soundfile
 
-from e2etts_jax.evaluate.asr import RATE, Recognizer, pieces
+from e2etts_jax.evaluate.asr import RATE, Recognizer, as_heard, pieces
 from e2etts_jax.evaluate.protocol import simplified
+from e2etts_jax.evaluate.whisper_base import folder as whisper_base_folder
 
-USAGE = "whisper:FOLDER, faster-whisper:FOLDER, paraformer:FOLDER or command:'COMMAND'"
+USAGE = "whisper-base, whisper:FOLDER, faster-whisper:FOLDER, paraformer:FOLDER or command:'COMMAND'"
 NAMED = {"en": "english", "zh": "chinese"}  # languages, as Whisper calls them
 COMMAND_BATCH = 32  # recordings that a command gets at once
 
 
 def make(name: str, language: str) -> Recognizer:
-    """The recogniser `KIND:PATH` of `KINDS`; its transcripts of Chinese are simplified.
+    """`whisper-base` or the recogniser `KIND:PATH` of `KINDS`; its transcripts of Chinese are simplified.
 
     Raises:
       ImportError: its library is not installed.
-      FileNotFoundError, ValueError: no such folder or kind.
+      FileNotFoundError, ValueError: no such folder or kind, or a folder that is no model of that kind.
     """
+    if name == WhisperBase.kind:
+        return WhisperBase(language)
     kind, found, path = name.partition(":")
     if not found or kind not in KINDS or not path:
         raise ValueError(f"no recogniser {name!r}: give whisper, moonshine, {USAGE}")
@@ -52,12 +59,17 @@ class _Model:
         self.name = f"{self.kind}:{Path(folder).name}"
         self.version = f"{self.kind}-{Path(folder).name}-{fingerprint(folder)}-{language}"
         self._chinese = language == "zh"
-        self._load(folder, language)
+        try:
+            self._load(folder, language)
+        except ImportError:
+            raise
+        except Exception as error:  # of any library
+            said = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            raise ValueError(f"recogniser {self.kind}:{folder}: no model that can be loaded ({said})") from error
 
     def transcribe(self, wavs: Sequence[np.ndarray], rate: int) -> list[str]:
         joint = "" if self._chinese else " "
-        # Not asked about digital silence: Whisper hears "you" in it.
-        heard = [[self._hear(piece).strip() for piece in pieces(wav, rate) if piece.any()] for wav in wavs]
+        heard = [[self._hear(piece).strip() for piece in pieces(wav, rate)] for wav in wavs]
         texts = [joint.join(some) for some in heard]
         return [simplified(text) for text in texts] if self._chinese else texts
 
@@ -100,9 +112,12 @@ class FasterWhisper(_Model):
 
     def _load(self, folder: str, language: str) -> None:
         try:
+            import ctranslate2
             import faster_whisper
         except ImportError as error:
             raise ImportError("recogniser faster-whisper: pip install 'e2etts_jax[eval]'") from error
+        logging.getLogger("faster_whisper").setLevel(logging.WARNING)  # which tells of every clip
+        ctranslate2.set_log_level(logging.ERROR)  # which tells that a CPU computes half-precision weights in fp32
         self._language = language
         self._model = faster_whisper.WhisperModel(folder, local_files_only=True)
 
@@ -110,6 +125,16 @@ class FasterWhisper(_Model):
         options: dict[str, Any] = {"beam_size": 5, "temperature": 0.0, "condition_on_previous_text": False}
         segments, _ = self._model.transcribe(wav, language=self._language, **options)
         return "".join(segment.text for segment in segments)
+
+
+class WhisperBase(FasterWhisper):
+    """Whisper base of the `multilingual` extra."""
+
+    kind = "whisper-base"
+
+    def __init__(self, language: str) -> None:
+        super().__init__(str(whisper_base_folder()), language)
+        self.name = self.kind
 
 
 class Paraformer(_Model):
@@ -122,7 +147,7 @@ class Paraformer(_Model):
             from funasr import AutoModel
         except ImportError as error:
             raise ImportError(f"recogniser paraformer:{folder} needs funasr: {error}") from error
-        self._model = AutoModel(model=folder, disable_update=True)
+        self._model = AutoModel(model=folder, disable_update=True, disable_pbar=True, disable_log=True)
 
     def _hear(self, wav: np.ndarray) -> str:
         return self._model.generate(input=wav, batch_size_s=300)[0]["text"]
@@ -146,7 +171,7 @@ class Command:
         with tempfile.TemporaryDirectory() as folder:
             files = [str(Path(folder) / f"{i:04}.wav") for i in range(len(wavs))]
             for file, wav in zip(files, wavs, strict=True):
-                soundfile.write(file, np.concatenate(pieces(wav, rate) or [np.zeros(1, np.float32)]), RATE)
+                soundfile.write(file, as_heard(wav, rate) if len(wav) else np.zeros(1, np.float32), RATE)
             try:
                 done = subprocess.run([*self._command, *files], capture_output=True, text=True)
             except OSError as error:

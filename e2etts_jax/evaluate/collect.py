@@ -11,11 +11,11 @@ from typing import Any, Protocol
 import numpy as np
 
 from e2etts_jax.data.sources import Example
-from e2etts_jax.evaluate.asr import Recognizer, transcribe_all
-from e2etts_jax.evaluate.canonical import canonical
+from e2etts_jax.evaluate.asr import transcribe_all
 from e2etts_jax.evaluate.judges import Judges, Log, Voices
+from e2etts_jax.evaluate.protocol import Form
 from e2etts_jax.evaluate.scoring import EDITS, Score, alignment, score
-from e2etts_jax.evaluate.sound import sound
+from e2etts_jax.evaluate.sound import faults, sound
 from e2etts_jax.evaluate.tokens import token_statistics
 from e2etts_jax.infer.probe import TIMES, Probe
 
@@ -102,7 +102,7 @@ def evaluate(
         made = time.perf_counter()
         transcripts[name] = transcribe_all(judges.recognizers, wavs[name], speaker.sample_rate)
         heard = time.perf_counter()
-        scores[name] = {r: score(texts, t) for r, t in transcripts[name].items()}
+        scores[name] = {r: score(texts, t, judges.form) for r, t in transcripts[name].items()}
         seconds = sum(len(wav) for wav in wavs[name]) / speaker.sample_rate
         rows.append(
             {
@@ -112,7 +112,8 @@ def evaluate(
                 "made_in_seconds": round(made - begun, 1),
                 "read_in_seconds": round(heard - made, 1),
                 "scores": {r: _figures(s, scores.get(FLOOR, {}).get(r)) for r, s in scores[name].items()},
-                "heard_as": _heard_as(wavs[name], recordings, voices, speaker.sample_rate, judges),
+                "heard_as": _heard_as(wavs[name], recordings, voices, speaker.sample_rate, judges)
+                | faults(texts, transcripts[name][judges.recognizers[0].name], judges.form),
             }
         )
         rates = "  ".join(f"{r} {s.rate:.3f}" for r, s in scores[name].items())
@@ -124,10 +125,10 @@ def evaluate(
         "recognizers": {r.name: r.version for r in judges.recognizers},
         "clips": len(examples),
         "rows": rows,
-        READER: _figures(score(texts, read), None),
-        "inside": _inside(speaker, probe, texts, tokens["synthesis"], recordings),
+        READER: _figures(score(texts, read, judges.form), None),
+        "inside": _inside(speaker, probe, texts, tokens["synthesis"], recordings, judges.form),
         "kinds": _kinds(examples, scores),
-        "utterances": _utterances(examples, transcripts, scores, read),
+        "utterances": _utterances(examples, transcripts, scores, read, judges.form),
     }
     inside = figures["inside"]
     rates = "  ".join(f"{kind} {rate:.3f}" for kind, rate in inside["read"].items())
@@ -145,7 +146,9 @@ def _heard_as(wavs: Wavs, recordings: Wavs, voices: Voices, rate: int, judges: J
     return made | {f"similarity, {name}": value for name, value in likeness.items()} | quality
 
 
-def _inside(speaker: Speaker, probe: Probe, texts: Sequence[str], drawn: Sequence[Any], recordings: Wavs) -> Json:
+def _inside(
+    speaker: Speaker, probe: Probe, texts: Sequence[str], drawn: Sequence[Any], recordings: Wavs, form: Form
+) -> Json:
     """What the models tell of themselves: the LLM's bits, the FM's error at fixed times, and how much the RM misreads
     in true tokens, in such as the LLM draws given the recorded ones (Gumbel), and in those it drew freely."""
     bits = float(probe.nats.sum()) / math.log(2)
@@ -155,23 +158,21 @@ def _inside(speaker: Speaker, probe: Probe, texts: Sequence[str], drawn: Sequenc
         "bits_per_token": bits / int(probe.tokens.sum()),
         "bits_per_second": bits / seconds,
         "flow": {str(t): float(e) for t, e in zip(TIMES, probe.flow.mean(axis=0), strict=True)},
-        "read": {kind: score(texts, said).rate for kind, said in read.items()},
+        "read": {kind: score(texts, said, form).rate for kind, said in read.items()},
     }
 
 
-def stage_figures(
-    speaker: Speaker, examples: Sequence[Example], recognizers: Sequence[Recognizer], seed: int = 0
-) -> Json:
+def stage_figures(speaker: Speaker, examples: Sequence[Example], judges: Judges, seed: int = 0) -> Json:
     """What the per-stage table shows: the reward model, reconstruction and synthesis of one stage."""
     texts, recordings = [e.text for e in examples], [e.wav for e in examples]
     made = {
         "reconstruction": speaker.reconstruct(recordings, seed=seed),
         "synthesis": speaker.synthesize(texts, seed=seed, languages=[e.language for e in examples]),
     }
-    out: Json = {READER: _figures(score(texts, speaker.recognize(recordings)), None)}
+    out: Json = {READER: _figures(score(texts, speaker.recognize(recordings), judges.form), None)}
     for name in JUDGED:
-        read = transcribe_all(recognizers, made[name], speaker.sample_rate)
-        out[name] = {r: _figures(score(texts, t), None) for r, t in read.items()}
+        read = transcribe_all(judges.recognizers, made[name], speaker.sample_rate)
+        out[name] = {r: _figures(score(texts, t, judges.form), None) for r, t in read.items()}
     return out
 
 
@@ -249,6 +250,7 @@ def _utterances(
     transcripts: dict[str, dict[str, list[str]]],
     scores: dict[str, dict[str, Score]],
     read: list[str],
+    form: Form,
 ) -> list[Json]:
     out = []
     for i, example in enumerate(examples):
@@ -257,13 +259,13 @@ def _utterances(
                 r: {
                     "text": texts[i],
                     "errors": int(scores[name][r].errors[i]),
-                    "edits": [dataclasses.astuple(e) for e in alignment(example.text, texts[i])],
+                    "edits": [dataclasses.astuple(e) for e in alignment(example.text, texts[i], form)],
                 }
                 for r, texts in by.items()
             }
             for name, by in transcripts.items()
         }
-        tokens = len(canonical(example.text).split())
+        tokens = len(form(example.text).split())
         out.append(
             {
                 "key": example.key,

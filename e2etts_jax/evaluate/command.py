@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from e2etts_jax.data import sources
-from e2etts_jax.evaluate import asr, collect, quality, similarity
-from e2etts_jax.evaluate.judges import Judges, begin
+from e2etts_jax.evaluate import collect, protocol
+from e2etts_jax.evaluate.judges import Names, begin
 from e2etts_jax.infer.synthesizer import Synthesizer
 
 
@@ -19,6 +19,9 @@ def run(
     split: str = "test",
     seed: int = 0,
     infer: Sequence[str] = (),
+    language: str | None = None,
+    compared: str | None = None,
+    names: Names = Names(),  # noqa: B008, it never changes
 ) -> Path:
     """Judges a trained run and returns the path of its report.html.
 
@@ -30,6 +33,9 @@ def run(
       out: folder of the report; by default workdir/report.
       seed: of the sampling.
       infer: `key=value` of decoding, in place of the run's own.
+      language: of the clips that are judged; by default `data.language` of the run.
+      compared: the protocol by which texts are compared; by default `numbers` for English, else `protocol.usual`.
+      names: of the judges.
 
     Raises:
       ImportError: the eval extra is missing.
@@ -46,9 +52,15 @@ def run(
     others = {name: Synthesizer.load(folder, name, infer=infer) for name in stages}
     config, rate = speaker.config, speaker.sample_rate
     codes = config["model"]["tokenizer"]["levels"] ** config["model"]["tokenizer"]["dims"]
-    examples = sources.load_examples(config["data"], split, num, rate, keep=speaker.can_say)
-    judges = Judges(asr.load_recognizers(), similarity.installed(log), quality.installed(log))
-    log(f"{len(examples)} {split} clips, stage {speaker.stage}")
+    spoken = language or config["data"]["language"]
+    compared = compared or ("numbers" if spoken == "en" else protocol.usual(spoken))
+    judges = names.load(spoken, compared, log)
+
+    def wanted(text: str, of: str) -> bool:
+        return of == spoken and speaker.can_say(text, of) and bool(judges.form(text))
+
+    examples = sources.load_examples(config["data"], split, num, rate, keep=wanted)
+    log(f"{len(examples)} {split} clips ({spoken}), stage {speaker.stage}")
     evaluation = collect.evaluate(speaker, examples, judges, seed, log)
     heard = [e.wav for e in sources.load_examples(config["data"], "train", collect.TOKEN_CLIPS, rate)]
     tokens = collect.token_figures(speaker, heard, codes)
@@ -58,7 +70,7 @@ def run(
         if name == speaker.stage:
             row = {"tokens": tokens, **collect.same_stage(evaluation.figures)}
         else:
-            judged = collect.stage_figures(other, examples, judges.recognizers, seed)
+            judged = collect.stage_figures(other, examples, judges, seed)
             row = {"tokens": collect.token_figures(other, heard, codes), **judged}
         rates = (f"{c} {s['rate']:.3f} ({r})" for c in collect.JUDGED for r, s in row[c].items())
         log(f"stage {name}: error {'  '.join(rates)}")
@@ -70,6 +82,9 @@ def run(
         "dataset": config["data"]["dataset"],
         "seed": seed,
         "infer": dict(config["infer"]),
+        "language": spoken,
+        "protocol": compared,
+        "unit": protocol.unit(spoken),
         "tokens": {"split": "train", **tokens},
         "stages": table,
         "curves": collect.read_curves(folder / "metrics.jsonl"),

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from e2etts_jax.data.audio import resample
+from e2etts_jax.evaluate import asr, protocol, quality, similarity
 from e2etts_jax.evaluate.asr import MISSING, RATE, Recognizer
 from e2etts_jax.evaluate.canonical import canonical
 from e2etts_jax.evaluate.protocol import Form
@@ -36,6 +37,36 @@ class Judges:
         ours = _heard(wavs, rate)
         likeness = {e.name: float(cosines(e(ours), voices[e.name]).mean()) for e in self.embedders}
         return likeness, {listener.name: float(listener(ours).mean()) for listener in self.listeners}
+
+
+@dataclasses.dataclass(frozen=True)
+class Names:
+    """Which judges are wanted.
+
+    Attributes:
+      recognizers: see `asr.load_recognizers`; by default those that come with packages.
+      speakers, listeners: models of similarity and quality; by default (None) those that are installed; '' is none.
+    """
+
+    recognizers: Sequence[str] = ()
+    speakers: Sequence[str] | None = None
+    listeners: Sequence[str] | None = None
+
+    def load(self, language: str, compared: str, log: Log) -> Judges:
+        """Those judges for texts of a language, compared by the protocol `compared`.
+
+        Raises:
+          ImportError: an extra is missing.
+          FileNotFoundError, ValueError: no such judge, or none for the language.
+        """
+        form = protocol.form(compared, language)  # the cheapest to be wrong about comes first
+        of_voices, of_quality = self.speakers, self.listeners
+        return Judges(
+            asr.load_recognizers(self.recognizers, language),
+            similarity.installed(log) if of_voices is None else [similarity.make(name) for name in of_voices if name],
+            quality.installed(log) if of_quality is None else [quality.make(name) for name in of_quality if name],
+            form,
+        )
 
 
 def _heard(wavs: Sequence[np.ndarray], rate: int) -> list[np.ndarray]:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from e2etts_jax.evaluate import asr, lists, protocol, quality, similarity, systems
-from e2etts_jax.evaluate.judges import Judges, begin
+from e2etts_jax.evaluate import lists, protocol, systems
+from e2etts_jax.evaluate.judges import Names, begin
 from e2etts_jax.evaluate.statistics import compare
 from e2etts_jax.evaluate.systems import REFERENCE, Json, Judged, System
 
@@ -19,10 +19,8 @@ def run(
     *,
     out: str | None = None,
     language: str = "en",
-    compared: str = "seed-tts-eval",
-    recognizers: Sequence[str] = (),
-    speakers: Sequence[str] | None = None,
-    listeners: Sequence[str] | None = None,
+    compared: str | None = None,
+    names: Names = Names(),  # noqa: B008, it never changes
     num: int = 0,
 ) -> Path:
     """Judges systems and returns the path of the report.html.
@@ -31,10 +29,9 @@ def run(
       path: the list; see `lists.read`.
       wavs: the systems; see `System.parse`.
       out: folder of the report; by default `report` beside the first system's recordings.
-      language: of the texts: en or zh.
-      compared: the protocol by which texts are compared.
-      recognizers: see `asr.load_recognizers`; by default the two that come with packages, for English.
-      speakers, listeners: models of similarity and quality; by default those that are installed.
+      language: of the texts.
+      compared: the protocol by which texts are compared; by default `protocol.usual`.
+      names: of the judges.
       num: utterances to judge, the first ones; 0 = all.
 
     Raises:
@@ -50,14 +47,8 @@ def run(
         raise ValueError(f"systems need names of their own, other than {REFERENCE!r}: --wavs=NAME=FOLDER for each")
     if all(entry.reference for entry in entries):
         made.append(System(REFERENCE))
-    form = protocol.form(compared, language)
-    wanted = recognizers or (tuple(asr.PACKAGED) if language == "en" else ())
-    judges = Judges(
-        asr.load_recognizers(wanted, language),
-        similarity.installed(log) if speakers is None else [similarity.make(name) for name in speakers if name],
-        quality.installed(log) if listeners is None else [quality.make(name) for name in listeners if name],
-        form,
-    )
+    compared = compared or protocol.usual(language)
+    judges = names.load(language, compared, log)
     wish = systems.Wish.read(entries, judges)
     log(f"{len(entries)} utterances of {path}, {len(made)} systems")
     judged: dict[str, list[Judged]] = {}
@@ -71,6 +62,7 @@ def run(
         "list": str(path),
         "language": language,
         "protocol": compared,
+        "unit": protocol.unit(language),
         "entries": len(entries),
         "recognizers": {r.name: r.version for r in judges.recognizers},
         "systems": rows,

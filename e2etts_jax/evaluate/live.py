@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from e2etts_jax.evaluate import asr, quality, similarity
+from e2etts_jax.evaluate import asr, protocol, quality, similarity
 from e2etts_jax.evaluate.judges import Judges
 from e2etts_jax.evaluate.scoring import score
 from e2etts_jax.evaluate.sound import sound
@@ -20,7 +20,8 @@ def installed(language: str) -> Judges:
         recognizers = asr.load_recognizers(language=language)
     except (ImportError, ValueError) as error:
         logger.warning("listen_every: nobody reads what is said: %s", error)
-    return Judges(recognizers, similarity.installed(logger.warning), quality.installed(logger.info))
+    form = protocol.form("numbers" if language == "en" else protocol.usual(language), language)
+    return Judges(recognizers, similarity.installed(logger.warning), quality.installed(logger.info), form)
 
 
 def scores(

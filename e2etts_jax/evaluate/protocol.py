@@ -11,10 +11,14 @@ included, so that its numbers can be put beside ours:
   * digits are compared as they are written: "5" for "five" is an error, "５" for "5" too.
 
 `numbers` is our own form for spoken English numbers (canonical.py), which forgives the last.
+
+`words` is for every other language: all signs of Unicode but the apostrophe are deleted, of which all forms are one;
+letters are lower-case and composed; languages without spaces are compared by character.
 """
 
 import re
 import string
+import unicodedata
 from collections.abc import Callable
 
 from e2etts_jax.evaluate.canonical import canonical
@@ -47,23 +51,59 @@ def chinese(text: str) -> str:
     return " ".join("".join(text.translate(_DELETED).split()))
 
 
+def words(text: str) -> str:
+    """Lower-case words of any language without signs; marks of vowels and tones are part of their letters."""
+    plain = unicodedata.normalize("NFC", text.replace("’", "'")).lower()
+    return " ".join("".join(c for c in plain if c == "'" or unicodedata.category(c)[0] not in "PS").split())
+
+
+def characters(text: str) -> str:
+    """The characters of `words`, each with its marks."""
+    made: list[str] = []
+    for c in words(text).replace(" ", ""):
+        if made and unicodedata.category(c)[0] == "M":
+            made[-1] += c
+        else:
+            made.append(c)
+    return " ".join(made)
+
+
+UNSPACED = ("ja", "th", "zh", "yue")
 FORMS: dict[str, dict[str, Form]] = {
     "seed-tts-eval": {"en": english, "zh": chinese},
     "numbers": {"en": canonical},
 }
+PROTOCOLS = (*FORMS, "words")
+
+
+def usual(language: str) -> str:
+    """The protocol that other people's numbers for the language follow."""
+    return "seed-tts-eval" if language in FORMS["seed-tts-eval"] else "words"
+
+
+def unit(language: str) -> str:
+    """What is counted: characters or words."""
+    return "characters" if language in UNSPACED else "words"
 
 
 def form(protocol: str, language: str) -> Form:
     """What brings a text to the tokens that are compared.
 
+    Args:
+      language: its code, as recognisers know it: en, zh, de and so on.
+
     Raises:
       ValueError: no such protocol, or none for the language.
     """
+    if protocol == "words":
+        return characters if language in UNSPACED else words
     if protocol not in FORMS:
-        raise ValueError(f"no protocol {protocol!r}: choose one of {', '.join(FORMS)}")
+        raise ValueError(f"no protocol {protocol!r}: choose one of {', '.join(PROTOCOLS)}")
     if language not in FORMS[protocol]:
         known = ", ".join(FORMS[protocol])
-        raise ValueError(f"the protocol {protocol} does not say how {language!r} is compared, only {known}")
+        raise ValueError(
+            f"the protocol {protocol} does not say how {language!r} is compared, only {known}: take words for any other"
+        )
     return FORMS[protocol][language]
 
 
@@ -76,5 +116,5 @@ def simplified(text: str) -> str:
     try:
         import zhconv
     except ImportError as error:
-        raise ImportError("Chinese transcripts need zhconv: pip install 'e2etts_jax[judges]'") from error
+        raise ImportError("Chinese transcripts need zhconv: pip install 'e2etts_jax[multilingual]'") from error
     return zhconv.convert(text, "zh-cn")

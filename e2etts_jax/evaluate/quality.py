@@ -72,7 +72,7 @@ def make(name: str) -> Listener:
     try:
         return LISTENERS[name]()
     except ImportError as error:
-        raise ImportError(f"{name} is missing: pip install 'e2etts_jax[judges]' ({error})") from error
+        raise ImportError(f"{name}: pip install 'e2etts_jax[judges]' ({error})") from error
 
 
 def installed(log: Callable[[str], None]) -> list[Listener]:

@@ -1,5 +1,6 @@
 """Is it the same voice? Speaker models as judges: the cosine of the vectors of two recordings."""
 
+import importlib.metadata
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from e2etts_jax.data.prepare.rows import Rejected
 from e2etts_jax.evaluate.asr_by_path import fingerprint
 from e2etts_jax.evaluate.remembered import Remembered
 
-USAGE = "voicefilter, a model NAME.onnx, or wavlm:FOLDER"
+USAGE = "voicefilter, resemblyzer, a model NAME.onnx, or wavlm:FOLDER"
 SHORTEST = 0.1  # seconds in which there is no voice
 
 
@@ -37,8 +38,8 @@ class Embedder:
 
 
 def make(name: str) -> Embedder:
-    """The speaker model `voicefilter`, that of an ONNX file (as for `e2etts_jax.prepare --speaker`: a WavLM exported
-    so is the judge of seed-tts-eval), or `wavlm:FOLDER`, a WavLMForXVector of transformers.
+    """The speaker model `voicefilter`, `resemblyzer`, that of an ONNX file (as for `e2etts_jax.prepare --speaker`: a
+    WavLM exported so is the judge of seed-tts-eval), or `wavlm:FOLDER`, a WavLMForXVector of transformers.
 
     Raises:
       ImportError: its library is not installed.
@@ -46,6 +47,8 @@ def make(name: str) -> Embedder:
     """
     if name.startswith("wavlm:"):
         return Embedder(*_wavlm(name.removeprefix("wavlm:")))
+    if name == "resemblyzer":
+        return Embedder(*_resemblyzer())
     if name != "voicefilter" and not name.endswith(".onnx"):
         raise ValueError(f"no speaker model {name!r}: give {USAGE}")
     extractor = speaker.make(name)
@@ -79,6 +82,22 @@ def _wavlm(folder: str) -> tuple[str, str, Callable[[np.ndarray], np.ndarray]]:
             return model(**prepare(wav, sampling_rate=speaker.RATE, return_tensors="pt")).embeddings[0].numpy()
 
     return f"wavlm:{path.name}", f"wavlm-{path.name}-{fingerprint(str(path))}", embed
+
+
+def _resemblyzer() -> tuple[str, str, Callable[[np.ndarray], np.ndarray]]:
+    """A second opinion beside `voicefilter`; its weights come with it."""
+    try:
+        import resemblyzer
+    except ImportError as error:  # its voice detector wants an old setuptools
+        cure = "pip install resemblyzer 'setuptools<81'"
+        raise ImportError(f"speaker model resemblyzer: {cure} ({error})") from error
+    encoder = resemblyzer.VoiceEncoder("cpu", verbose=False)
+
+    def embed(wav: np.ndarray) -> np.ndarray:
+        spoken = resemblyzer.preprocess_wav(wav, speaker.RATE)
+        return encoder.embed_utterance(spoken) if len(spoken) else np.zeros(1)
+
+    return "resemblyzer", f"resemblyzer-{importlib.metadata.version('resemblyzer')}", embed
 
 
 def cosines(first: Sequence[np.ndarray | None], second: Sequence[np.ndarray | None]) -> np.ndarray:

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float
 
-from e2etts_jax.evaluate.scoring import Edit
+from e2etts_jax.evaluate.protocol import Form
+from e2etts_jax.evaluate.scoring import Edit, alignment
 
 FRAME = 0.02  # seconds
 QUIET = 40.0  # dB below the loudest frame
@@ -51,6 +52,14 @@ def _clipped(wav: np.ndarray) -> float:
         runs = edges[1::2] - edges[::2]
         total += int(runs[runs >= RUN].sum())
     return total / len(wav)
+
+
+def faults(said: Sequence[str], heard: Sequence[str], form: Form) -> dict[str, float]:
+    """Shares of clips that stop `early` and that say something twice (`repeats`)."""
+    pairs = list(zip(said, heard, strict=True))
+    early = [stopped_early(alignment(text, words, form)) for text, words in pairs]
+    twice = [repeats(form(text), form(words)) > 0 for text, words in pairs]
+    return {"early": float(np.mean(early)), "repeats": float(np.mean(twice))}
 
 
 def stopped_early(edits: Sequence[Edit]) -> bool:

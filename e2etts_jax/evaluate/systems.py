@@ -102,6 +102,7 @@ def judge(system: System, seed: int, entries: Sequence[Entry], wish: Wish, judge
 
     Raises:
       FileNotFoundError: it has not a single recording of the list.
+      ValueError: it has, but none that can be read.
     """
     files = [system.file(entry, seed) for entry in entries]
     if not any(files):
@@ -120,6 +121,8 @@ def judge(system: System, seed: int, entries: Sequence[Entry], wish: Wish, judge
         missing[i] = not len(wav)
         sounds.append(sound.sound(wav, rate))
         wavs.append(audio.resample(wav, rate, RATE))
+    if missing.all():
+        raise ValueError(f"not one recording of {system.name} can be read")
     texts = [entry.text for entry in entries]
     heard = transcribe_all(judges.recognizers, wavs, RATE)
     own = judges.voices(wavs, RATE) if wish.voices else {}
@@ -195,19 +198,12 @@ def _sounds(judged: Sequence[Judged], entries: Sequence[Entry], judges: Judges, 
     """Means over the clips that are there; early ends and repeats by the first recogniser."""
     sounds = [s for j, seed in zip(judged, there, strict=True) for s, ok in zip(j.sounds, seed, strict=True) if ok]
     made = {name: float(np.mean([getattr(s, name) for s in sounds])) for name in ("lead", "tail", "pause", "clipped")}
-    first, form = judges.recognizers[0].name, judges.form
-    early = repeated = 0
-    for j in judged:
-        for entry, heard, absent in zip(entries, j.heard[first], j.missing, strict=True):
-            early += not absent and sound.stopped_early(alignment(entry.text, heard, form))
-            repeated += sound.repeats(form(entry.text), form(heard)) > 0
+    first = judges.recognizers[0].name
+    spoken = [(entry.text, j.heard[first][i]) for j in judged for i, entry in enumerate(entries) if not j.missing[i]]
     ratio = np.concatenate([j.ratio[~j.missing] for j in judged])
     known = ratio[~np.isnan(ratio)]
-    return made | {
-        "early": early / len(sounds),
-        "repeats": repeated / len(sounds),
-        "ratio": float(np.median(known)) if len(known) else None,
-    }
+    made |= sound.faults([text for text, _ in spoken], [heard for _, heard in spoken], judges.form)
+    return made | {"ratio": float(np.median(known)) if len(known) else None}
 
 
 def values(judged: Sequence[Judged]) -> dict[str, tuple[str, bool, np.ndarray]]:

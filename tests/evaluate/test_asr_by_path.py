@@ -1,5 +1,6 @@
 """Recognisers that a user brings, with commands and with libraries that are fakes of the real ones."""
 
+import hashlib
 import sys
 import types
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from e2etts_jax.evaluate import asr, asr_by_path
+from e2etts_jax.evaluate import asr, asr_by_path, whisper_base
 from e2etts_jax.evaluate.remembered import Remembered
 
 COMMAND = f"""{sys.executable} -c "
@@ -47,9 +48,12 @@ def test_a_command_that_fails_says_why(command: str, says: str):
         ("other:folder", ValueError, "no recogniser"),
         ("whisper:", ValueError, "no recogniser"),
         ("whisper:/none", FileNotFoundError, "no folder /none"),
+        ("faster-whisper:.", ValueError, "recogniser faster-whisper:.: no model that can be loaded"),
     ],
 )
 def test_unknown_recognisers_are_refused(name: str, error: type, says: str):
+    if name.startswith("faster"):
+        pytest.importorskip("faster_whisper", reason=asr.MISSING)
     with pytest.raises(error, match=says):
         asr_by_path.make(name, "en")
 
@@ -57,9 +61,7 @@ def test_unknown_recognisers_are_refused(name: str, error: type, says: str):
 def test_what_the_packaged_ones_can_not_hear():
     with pytest.raises(ValueError, match="whisper hears English alone"):
         asr.load_recognizers(["whisper"], "zh")
-    with pytest.raises(ValueError, match="each must be given"):
-        asr.load_recognizers([], "en")
-    with pytest.raises(ValueError, match="by a name of its own"):
+    with pytest.raises(ValueError, match="each must have a name of its own"):
         asr.load_recognizers(["command:echo a", "command:echo b"], "en")
 
 
@@ -68,7 +70,8 @@ def test_paraformer_hears_chinese(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     calls = []
 
     class AutoModel:
-        def __init__(self, model, disable_update):
+        def __init__(self, model, disable_update, disable_pbar, disable_log):
+            assert disable_update and disable_pbar and disable_log
             calls.append(model)
 
         def generate(self, input, batch_size_s):
@@ -93,9 +96,57 @@ def test_missing_libraries_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyP
         asr_by_path.make(f"{kind}:{tmp_path}", "en")
 
 
+def halves(folder: Path, monkeypatch: pytest.MonkeyPatch, *parts: bytes) -> None:
+    """Packages with the halves of a model."""
+    monkeypatch.setenv("HOME", str(folder / "home"))
+    monkeypatch.syspath_prepend(str(folder))
+    monkeypatch.setattr(whisper_base, "PACKAGES", [f"half_{folder.name}_{i}" for i in range(2)])
+    monkeypatch.setattr(whisper_base, "SHA256", hashlib.sha256(b"onetwo").hexdigest())
+    for number, (name, part) in enumerate(zip(whisper_base.PACKAGES, parts, strict=True), 1):
+        (folder / name / "data").mkdir(parents=True)
+        (folder / name / "__init__.py").touch()
+        (folder / name / "data" / f"model.bin.part{number}").write_bytes(part)
+        for other in whisper_base.BESIDE:
+            (folder / name / "data" / other).write_text(other)
+
+
+def test_whisper_base_is_joined_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    halves(tmp_path, monkeypatch, b"one", b"two")
+    made = whisper_base.folder()
+    assert {p.name: p.read_text() for p in made.iterdir()} == {n: n for n in whisper_base.BESIDE} | {
+        "model.bin": "onetwo"
+    }
+    (made / "model.bin").write_text("kept")
+    assert whisper_base.folder() == made and (made / "model.bin").read_text() == "kept"
+
+
+def test_other_halves_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    halves(tmp_path, monkeypatch, b"one", b"too")
+    with pytest.raises(ValueError, match="are not its halves; reinstall them"):
+        whisper_base.folder()
+
+
+def test_other_languages_are_heard_by_whisper_base(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(whisper_base, "PACKAGES", ["no_such_package"])
+    for language in ("zh", "de"):
+        with pytest.raises(ImportError, match=r"whisper-base: pip install 'e2etts_jax\[eval,multilingual\]'"):
+            asr.load_recognizers((), language)
+
+
+@pytest.mark.eval
+def test_whisper_base_hears():
+    for name in whisper_base.PACKAGES:
+        pytest.importorskip(name, reason="the multilingual extra is in no lock")
+    from e2etts_jax.data.datasets.asterisk_en import prompts
+
+    made = asr_by_path.make("whisper-base", "en")
+    assert "you have" in made.transcribe([prompts.read("vm-youhave")], asr.RATE)[0].lower()
+    assert made.name == "whisper-base" and made.version.startswith("whisper-base-")
+
+
 def test_chinese_without_its_converter_names_the_cure(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "zhconv", None)
-    with pytest.raises(ImportError, match=r"pip install 'e2etts_jax\[judges\]'"):
+    with pytest.raises(ImportError, match=r"pip install 'e2etts_jax\[multilingual\]'"):
         asr_by_path.make("command:echo 好", "zh").transcribe([clip(0.5)], 22050)
 
 

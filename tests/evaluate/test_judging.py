@@ -11,11 +11,13 @@ import pytest
 import soundfile as sf
 
 from e2etts_jax.evaluate import asr, judging, quality, similarity, sound, systems
+from e2etts_jax.evaluate.judges import Names
 from e2etts_jax.evaluate.protocol import english
 from e2etts_jax.evaluate.scoring import alignment
 from e2etts_jax.evaluate.systems import System
 
 RATE = 16000
+ALONE = Names(speakers=[], listeners=[])  # recognisers alone
 TEXTS = ["one two three four", "five six seven eight nine", "ten", "alpha beta gamma delta"]
 
 
@@ -83,8 +85,8 @@ def judged(folder: Path, *names: str, **more) -> dict:
     pytest.importorskip("jinja2", reason=asr.MISSING)
     pytest.importorskip("matplotlib", reason=asr.MISSING)
     wavs = [f"{name}={folder / name}" for name in names]
-    given = {"speakers": ["same"], "listeners": ["loud"]} | more
-    page = judging.run(str(folder / "meta.lst"), wavs, out=str(folder / "report"), **given)
+    names = Names(speakers=["same"], listeners=["loud"])
+    page = judging.run(str(folder / "meta.lst"), wavs, out=str(folder / "report"), names=names, **more)
     return json.loads(page.with_name("report.json").read_text())
 
 
@@ -125,8 +127,7 @@ def test_seeds_are_one_system(folder: Path):
         str(folder / "meta.lst"),
         [f"mine={folder / 'good'},{folder / 'short'}", str(folder / "lacking")],
         out=str(folder / "seeds"),
-        speakers=[],
-        listeners=[],
+        names=ALONE,
     )
     mine, lacking, _ = json.loads(pages.with_name("report.json").read_text())["systems"]
     assert mine["seeds"] == 2 and mine["errors"]["reader"]["mean"] == pytest.approx(0.125)
@@ -174,14 +175,17 @@ def test_the_page_needs_nothing_beside_itself(folder: Path):
         (["reference"], ValueError, "other than 'reference'"),
         (["none"], FileNotFoundError, "no folder .*none"),
         (["empty"], FileNotFoundError, "no recording of empty: 0.wav"),
+        (["broken"], ValueError, "not one recording of broken can be read"),
     ],
 )
 def test_what_is_wrong_with_systems(folder: Path, wavs: list[str], error: type, says: str):
     pytest.importorskip("jinja2", reason=asr.MISSING)
     (folder / "empty").mkdir()
     (folder / "x" / "good").mkdir(parents=True)
+    (folder / "broken").mkdir()
+    (folder / "broken" / "0.wav").write_bytes(b"no sound")
     with pytest.raises(error, match=says):
-        judging.run(str(folder / "meta.lst"), [str(folder / w) for w in wavs], speakers=[], listeners=[])
+        judging.run(str(folder / "meta.lst"), [str(folder / w) for w in wavs], names=ALONE)
 
 
 def test_names_of_systems(tmp_path: Path):

@@ -40,7 +40,7 @@ class Writer:
 
 @pytest.fixture
 def judged(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(asr, "load_recognizers", lambda language="en": [Reader()])
+    monkeypatch.setattr(asr, "load_recognizers", lambda names=(), language="en": [Reader()])
     monkeypatch.setattr(similarity, "installed", lambda log: [Embedder()])
     monkeypatch.setattr(quality, "installed", lambda log: [])
 

@@ -4,6 +4,7 @@
 
 With jiwer 3.1.0, zhon 2.1.1. run_wer.py is that of github.com/BytedanceSpeech/seed-tts-eval (95003fe); only its
 function `process_one` is run, as it stands, on every line of the file, and its `wer` kept (null where it raises).
+`worked`, errors / tokens, was worked out by hand from the texts and the rules of protocol.py alone.
 """
 
 import ast
