@@ -32,16 +32,16 @@ def prepare() -> None:
     """Keeps libraries quiet and XLA's programs in a cache, so that a second run starts at once."""
     import jax  # after the flags are parsed: a wrong flag must not wait for it
 
-    for name in ("absl", "jax"):
+    for name in ("absl", "jax", "matplotlib"):
         logging.getLogger(name).setLevel(logging.WARNING)
     cache = os.environ.get("JAX_COMPILATION_CACHE_DIR", os.path.expanduser("~/.cache/e2etts_jax/compiled"))
     jax.config.update("jax_compilation_cache_dir", cache)
 
 
-def guarded(command: Callable[[], object]) -> int:
+def guarded(command: Callable[[], object], stopped: str = "stopped") -> int:
     """Runs a command and returns its exit code; what a user can mend is one line, not a trace.
 
-    `E2ETTS_TRACEBACK=1` shows the trace.
+    `E2ETTS_TRACEBACK=1` shows the trace. `stopped` is said after Ctrl-C.
     """
     try:
         command()
@@ -52,4 +52,7 @@ def guarded(command: Callable[[], object]) -> int:
             error = OSError(f"{error}; free some space and run the same command again: it goes on where it was")
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print(stopped, file=sys.stderr)
+        return 130
     return 0

@@ -157,11 +157,7 @@ def main(argv: Sequence[str]) -> int:
         workers = WORKERS.value if WORKERS.value > 0 else cores()
         print(prepare(options, Path(os.path.abspath(Path(cli.OUT.value).expanduser())), workers, part, token_rate))
 
-    try:
-        return cli.guarded(command)
-    except KeyboardInterrupt:
-        print("stopped; the same command continues")
-        return 130
+    return cli.guarded(command, stopped="stopped; the same command continues")
 
 
 if __name__ == "__main__":

@@ -38,6 +38,21 @@ def decode(source: str | Path | bytes) -> tuple[np.ndarray, int]:
     return wav.mean(axis=1), rate
 
 
+def cut_short(path: str | Path) -> bool:
+    """Whether a WAV file ends before its header says, as after a broken copy; libsndfile reads what there is."""
+    with Path(path).open("rb") as file:
+        head = file.read(12)
+        if head[:4] != b"RIFF" or head[8:] != b"WAVE":
+            return False
+        while len(chunk := file.read(8)) == 8:
+            size = int.from_bytes(chunk[4:], "little")
+            if chunk[:4] == b"data":  # a stream's length is not known when its header is written
+                left = Path(path).stat().st_size - file.tell()
+                return size > left and size < 0x7FFFFF00
+            file.seek(size + size % 2, 1)
+    return False
+
+
 def resampled_length(samples: Any, rate: int, target: int) -> Any:
     """Samples that `resample` gives for `samples` (one number or an array) at `rate` Hz."""
     return -(-samples * target // rate)

@@ -19,10 +19,11 @@ LANGUAGE = flags.DEFINE_string(
 PROTOCOL = flags.DEFINE_string(
     "protocol", None, "how texts are compared: seed-tts-eval (lists in en and zh), numbers (runs in en), words (others)"
 )
-RECOGNIZERS = flags.DEFINE_list(
+RECOGNIZERS = flags.DEFINE_multi_string(
     "recognizers",
     [],
-    "whisper, moonshine, whisper-base, whisper:FOLDER, faster-whisper:FOLDER, paraformer:FOLDER, command:COMMAND",
+    "names with commas between them, or a command; the flag may come again: whisper, moonshine, whisper-base, "
+    "whisper:FOLDER, faster-whisper:FOLDER, paraformer:FOLDER, command:COMMAND",
 )
 SPEAKERS = flags.DEFINE_list(
     "speakers", None, "models of similarity: voicefilter, resemblyzer, NAME.onnx, wavlm:FOLDER; '' = none"
@@ -42,7 +43,9 @@ def evaluate() -> object:
         raise ValueError(f"{', '.join(idle)}: not for {'--list' if LIST.value else '--workdir'}")
     from e2etts_jax.evaluate.judges import Names
 
-    names = Names(RECOGNIZERS.value, SPEAKERS.value, LISTENERS.value)
+    given = [text if text.startswith("command:") else text.split(",") for text in RECOGNIZERS.value]
+    recognizers = [name for some in given for name in ([some] if isinstance(some, str) else some)]
+    names = Names(recognizers, SPEAKERS.value, LISTENERS.value)
     if LIST.value:
         from e2etts_jax.evaluate import judging
 
@@ -74,7 +77,7 @@ def evaluate() -> object:
 
 def main(argv: list[str]) -> int:
     cli.prepare()  # imports come after the flags are parsed: a wrong flag must not wait for them
-    return cli.guarded(evaluate)
+    return cli.guarded(evaluate, stopped="stopped; what was judged is kept, and the same command goes on")
 
 
 if __name__ == "__main__":

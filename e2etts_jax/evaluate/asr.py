@@ -144,8 +144,6 @@ def load_recognizers(names: Sequence[str] = (), language: str = "en") -> list[Re
         if name in ENGLISH and language != "en":
             raise ValueError(f"recogniser {name} hears English alone: give one for {language!r}, {asr_by_path.USAGE}")
         made.append(Cached(ENGLISH[name]() if name in ENGLISH else asr_by_path.make(name, language)))
-    if len({r.name for r in made}) < len(made):
-        raise ValueError(f"recognisers {', '.join(names)}: each must have a name of its own")
     return made
 
 

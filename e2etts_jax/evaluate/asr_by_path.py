@@ -6,6 +6,7 @@ And Whisper base, whose folder comes with packages.
 import hashlib
 import logging
 import shlex
+import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable, Sequence
@@ -22,6 +23,7 @@ from e2etts_jax.evaluate.whisper_base import folder as whisper_base_folder
 USAGE = "whisper-base, whisper:FOLDER, faster-whisper:FOLDER, paraformer:FOLDER or command:'COMMAND'"
 NAMED = {"en": "english", "zh": "chinese"}  # languages, as Whisper calls them
 COMMAND_BATCH = 32  # recordings that a command gets at once
+BLOCKS, BLOCK = 64, 1 << 16  # of a model's file, and their bytes, that tell it from another
 
 
 def make(name: str, language: str) -> Recognizer:
@@ -42,12 +44,22 @@ def make(name: str, language: str) -> Recognizer:
 
 
 def fingerprint(folder: str) -> str:
-    """Of a model's files: names, sizes and beginnings."""
+    """Of a model's files: names, sizes, and blocks from their beginnings to their ends (all of a small one)."""
     digest = hashlib.sha256()
     for file in sorted(p for p in Path(folder).rglob("*") if p.is_file()):
+        size = file.stat().st_size
         with file.open("rb") as opened:
-            digest.update(f"{file.relative_to(folder)} {file.stat().st_size} ".encode() + opened.read(1 << 20))
+            digest.update(f"{file.relative_to(folder)} {size} ".encode())
+            for place in range(0, size, max(BLOCK, size // BLOCKS)):
+                opened.seek(place)
+                digest.update(opened.read(BLOCK))
     return digest.hexdigest()[:12]
+
+
+def unusable(what: str, error: Exception) -> ValueError:
+    """What a library said of a folder, in one line."""
+    said = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return ValueError(f"{what}: no model that can be loaded ({said})")
 
 
 class _Model:
@@ -63,9 +75,8 @@ class _Model:
             self._load(folder, language)
         except ImportError:
             raise
-        except Exception as error:  # of any library
-            said = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            raise ValueError(f"recogniser {self.kind}:{folder}: no model that can be loaded ({said})") from error
+        except Exception as error:
+            raise unusable(f"recogniser {self.kind}:{folder}", error) from error
 
     def transcribe(self, wavs: Sequence[np.ndarray], rate: int) -> list[str]:
         joint = "" if self._chinese else " "
@@ -154,24 +165,37 @@ class Paraformer(_Model):
 
 
 class Command:
-    """A command that is given the paths of some recordings (16 kHz WAV) and prints a line of text for each."""
+    """A command that is given the paths of some recordings (16 kHz WAV) and prints a line of text for each.
+
+    What it said is remembered until the command or a file that it names, such as a script, changes.
+    """
 
     def __init__(self, command: str, language: str) -> None:
-        self._command, self._chinese = shlex.split(command), language == "zh"
+        try:
+            self._command, self._chinese = shlex.split(command), language == "zh"
+        except ValueError as error:
+            raise ValueError(f"recogniser command:{command}: {error}") from None
         self.name = f"command:{Path(self._command[0]).name}"
-        self.version = f"command-{hashlib.sha256(f'{language} {command}'.encode()).hexdigest()[:12]}"
+        digest = hashlib.sha256(f"{language} {command}".encode())
+        for word in (shutil.which(self._command[0]), *self._command):
+            if word and Path(word).is_file():
+                digest.update(Path(word).read_bytes())
+        self.version = f"command-{digest.hexdigest()[:12]}"
 
     def transcribe(self, wavs: Sequence[np.ndarray], rate: int) -> list[str]:
-        texts = []
-        for at in range(0, len(wavs), COMMAND_BATCH):
-            texts += self._hear(wavs[at : at + COMMAND_BATCH], rate)
+        heard = [as_heard(wav, rate) for wav in wavs]
+        texts, asked = [""] * len(wavs), [i for i, wav in enumerate(heard) if wav.any()]  # not of digital silence
+        for at in range(0, len(asked), COMMAND_BATCH):
+            some = asked[at : at + COMMAND_BATCH]
+            for i, text in zip(some, self._hear([heard[i] for i in some]), strict=True):
+                texts[i] = text
         return [simplified(text) for text in texts] if self._chinese else texts
 
-    def _hear(self, wavs: Sequence[np.ndarray], rate: int) -> list[str]:
+    def _hear(self, wavs: Sequence[np.ndarray]) -> list[str]:
         with tempfile.TemporaryDirectory() as folder:
             files = [str(Path(folder) / f"{i:04}.wav") for i in range(len(wavs))]
             for file, wav in zip(files, wavs, strict=True):
-                soundfile.write(file, as_heard(wav, rate) if len(wav) else np.zeros(1, np.float32), RATE)
+                soundfile.write(file, wav, RATE)
             try:
                 done = subprocess.run([*self._command, *files], capture_output=True, text=True)
             except OSError as error:

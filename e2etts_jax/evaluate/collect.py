@@ -102,6 +102,7 @@ def evaluate(
         made = time.perf_counter()
         transcripts[name] = transcribe_all(judges.recognizers, wavs[name], speaker.sample_rate)
         heard = time.perf_counter()
+        first = transcripts[name][judges.recognizers[0].name]
         scores[name] = {r: score(texts, t, judges.form) for r, t in transcripts[name].items()}
         seconds = sum(len(wav) for wav in wavs[name]) / speaker.sample_rate
         rows.append(
@@ -113,7 +114,7 @@ def evaluate(
                 "read_in_seconds": round(heard - made, 1),
                 "scores": {r: _figures(s, scores.get(FLOOR, {}).get(r)) for r, s in scores[name].items()},
                 "heard_as": _heard_as(wavs[name], recordings, voices, speaker.sample_rate, judges)
-                | faults(texts, transcripts[name][judges.recognizers[0].name], judges.form),
+                | {k: float(v.mean()) for k, v in faults(texts, first, judges.form).items()},
             }
         )
         rates = "  ".join(f"{r} {s.rate:.3f}" for r, s in scores[name].items())

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from e2etts_jax.data import sources
 from e2etts_jax.evaluate import collect, protocol
-from e2etts_jax.evaluate.judges import Names, begin
+from e2etts_jax.evaluate.judges import Names, begin, made_by, writable
 from e2etts_jax.infer.synthesizer import Synthesizer
 
 
@@ -49,15 +49,17 @@ def run(
     if folder.suffix == ".zip" and not out:
         raise ValueError(f"{folder} is a file: say with --out which folder the report goes to")
     speaker = Synthesizer.load(folder, stage, infer=infer)
+    place = writable(Path(out).expanduser() if out else folder / "report")
     others = {name: Synthesizer.load(folder, name, infer=infer) for name in stages}
     config, rate = speaker.config, speaker.sample_rate
     codes = config["model"]["tokenizer"]["levels"] ** config["model"]["tokenizer"]["dims"]
-    spoken = language or config["data"]["language"]
+    usual = config["data"]["language"]
+    spoken = language or usual
     compared = compared or ("numbers" if spoken == "en" else protocol.usual(spoken))
     judges = names.load(spoken, compared, log)
 
     def wanted(text: str, of: str) -> bool:
-        return of == spoken and speaker.can_say(text, of) and bool(judges.form(text))
+        return (of or usual) == spoken and speaker.can_say(text, of) and bool(judges.form(text))
 
     examples = sources.load_examples(config["data"], split, num, rate, keep=wanted)
     log(f"{len(examples)} {split} clips ({spoken}), stage {speaker.stage}")
@@ -76,6 +78,7 @@ def run(
         log(f"stage {name}: error {'  '.join(rates)}")
         table.append({"name": name, **row})
     evaluation.figures |= {
+        "made": made_by(),
         "workdir": str(folder),
         "stage": speaker.stage,
         "split": split,
@@ -89,6 +92,6 @@ def run(
         "stages": table,
         "curves": collect.read_curves(folder / "metrics.jsonl"),
     }
-    page = write_report(Path(out).expanduser() if out else folder / "report", evaluation, config, rate)
+    page = write_report(place, evaluation, config, rate)
     log(f"wrote {page} and report.json")
     return page

@@ -1,11 +1,17 @@
 """Who judges: recognisers, speaker models and models of quality; and how a command that makes a report begins."""
 
 import dataclasses
+import datetime
+import shlex
+import sys
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 
+import e2etts_jax
 from e2etts_jax.data.audio import resample
 from e2etts_jax.evaluate import asr, protocol, quality, similarity
 from e2etts_jax.evaluate.asr import MISSING, RATE, Recognizer
@@ -57,20 +63,46 @@ class Names:
 
         Raises:
           ImportError: an extra is missing.
-          FileNotFoundError, ValueError: no such judge, or none for the language.
+          FileNotFoundError, ValueError: no such judge, none for the language, or two of one name.
         """
         form = protocol.form(compared, language)  # the cheapest to be wrong about comes first
         of_voices, of_quality = self.speakers, self.listeners
-        return Judges(
+        made = Judges(
             asr.load_recognizers(self.recognizers, language),
             similarity.installed(log) if of_voices is None else [similarity.make(name) for name in of_voices if name],
             quality.installed(log) if of_quality is None else [quality.make(name) for name in of_quality if name],
             form,
         )
+        for judges in (made.recognizers, made.embedders, made.listeners):
+            names = [judge.name for judge in judges]
+            twice = next((name for name in names if names.count(name) > 1), "")
+            if twice:
+                raise ValueError(f"two judges named {twice}: give one of them in a file or folder of another name")
+        return made
 
 
 def _heard(wavs: Sequence[np.ndarray], rate: int) -> list[np.ndarray]:
     return [resample(np.asarray(wav), rate, RATE) for wav in wavs]
+
+
+def writable(folder: Path) -> Path:
+    """The folder of a report, made; better known now than at the end.
+
+    Raises:
+      ValueError: it can't be.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return folder
+    except OSError as error:
+        raise ValueError(f"no report can be written to {folder}: {error.strerror}; give another with --out") from None
+
+
+def made_by() -> dict[str, str]:
+    """When and how a report was made."""
+    now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
+    return {"date": now, "version": e2etts_jax.__version__, "command": shlex.join(["evaluate", *sys.argv[1:]])}
 
 
 def begin() -> Log:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from e2etts_jax.evaluate import lists, protocol, systems
-from e2etts_jax.evaluate.judges import Names, begin
+from e2etts_jax.evaluate.judges import Names, begin, made_by, writable
 from e2etts_jax.evaluate.statistics import compare
 from e2etts_jax.evaluate.systems import REFERENCE, Json, Judged, System
 
@@ -41,16 +41,23 @@ def run(
     log = begin()
     from e2etts_jax.evaluate.systems_report import write_report  # which needs what `begin` looks for
 
-    entries = lists.read(path)[: num or None]
+    entries = lists.read(path, num)
     made = [System.parse(text) for text in wavs]
-    if not made or len({s.name for s in made} | {REFERENCE}) <= len(made):
-        raise ValueError(f"systems need names of their own, other than {REFERENCE!r}: --wavs=NAME=FOLDER for each")
+    if not made:
+        raise ValueError("no system: --wavs=NAME=FOLDER for each")
+    names_given = [REFERENCE, *(system.name for system in made)]
+    twice = next((name for name in names_given if names_given.count(name) > 1), "")
+    if twice:
+        raise ValueError(f"two systems named {twice!r}: --wavs=NAME=FOLDER gives one of them another name")
+    for system in made:
+        system.check(entries)
+    folder = writable(Path(out).expanduser() if out else made[0].folders[0].parent / "report")
     if all(entry.reference for entry in entries):
         made.append(System(REFERENCE))
     compared = compared or protocol.usual(language)
     judges = names.load(language, compared, log)
-    wish = systems.Wish.read(entries, judges)
-    log(f"{len(entries)} utterances of {path}, {len(made)} systems")
+    wish = systems.Wish.read(entries, judges, log)
+    log(f"{len(entries)} utterances of {path}, {len(made)} system{'s'[: len(made) > 1]}")
     judged: dict[str, list[Judged]] = {}
     rows = []
     for system in made:
@@ -65,13 +72,14 @@ def run(
         "unit": protocol.unit(language),
         "entries": len(entries),
         "recognizers": {r.name: r.version for r in judges.recognizers},
+        "speakers": {e.name: e.version for e in judges.embedders},
+        "made": made_by(),
         "systems": rows,
         "comparisons": comparisons(judged),
         "utterances": systems.utterances(entries, judged, judges),
     }
     for row in figures["comparisons"]:
         log(f"{row['score']}: {row['sentence']}")
-    folder = Path(out).expanduser() if out else made[0].folders[0].parent / "report"
     page = write_report(folder, figures, made, entries)
     log(f"wrote {page} and report.json")
     return page
@@ -83,13 +91,15 @@ def told(row: Json) -> str:
     others = (row["similarity"] | row["quality"]).items()
     parts += [f"{name} {m['mean']:.3f}" for name, m in others if m["mean"] is not None]
     if row["missing"]:
-        skipping = ", ".join(f"{name} {100 * e['skipping']:.2f} %" for name, e in row["errors"].items())
-        parts.append(f"{row['missing']} missing, counted as wrong (without them {skipping})")
+        others = ((n, e["skipping"]) for n, e in row["errors"].items())
+        skipping = ", ".join(f"{name} {100 * rate:.2f} %" for name, rate in others if rate is not None)
+        without = f" (without them {skipping})" if skipping else ""
+        parts.append(f"{row['missing']} of {row['recordings']} missing, counted as wrong{without}")
     return f"{row['name']}: {'  '.join(parts)}"
 
 
 def comparisons(judged: dict[str, list[Judged]]) -> list[Json]:
-    """Every two systems by every score that both have."""
+    """Every two systems by every score that both have, score by score."""
     made = []
     for first, second in itertools.combinations(judged, 2):
         ours, theirs = systems.values(judged[first]), systems.values(judged[second])
@@ -103,4 +113,5 @@ def comparisons(judged: dict[str, list[Judged]]) -> list[Json]:
             sentence = result.sentence(first, second, unit, 100.0 if less else 1.0, less)
             about = {"first": first, "second": second, "score": name, "sentence": sentence}
             made.append(about | dataclasses.asdict(result))
-    return made
+    order = list(dict.fromkeys(row["score"] for row in made))
+    return sorted(made, key=lambda row: order.index(row["score"]))

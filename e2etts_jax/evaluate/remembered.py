@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 import os
 import threading
 from collections.abc import Callable, Sequence
@@ -10,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-PART = 64  # clips between two writes of the file
+PART = 16  # clips between two writes of the file
 
 Judge = Callable[[Sequence[np.ndarray]], Sequence[Any]]  # clips to something that JSON can hold, of each
 
@@ -31,17 +32,24 @@ class Remembered:
             some = unheard[at : at + PART]
             said = dict(zip(some, judge([new[key] for key in some]), strict=True))
             known |= self._read() | said  # read again: another run may have added to it
+            self._keep(known)
+        return [known[key] for key in keys]
+
+    def _keep(self, known: dict[str, Any]) -> None:
+        try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             part = self._path.with_name(f"{self._path.name}.{os.getpid()}-{threading.get_ident()}")
             part.write_text(json.dumps(known, indent=0))
             part.replace(self._path)
-        return [known[key] for key in keys]
+        except OSError as error:  # the judgement itself is none the worse
+            logging.warning("nothing is kept for a second run: %s; is HOME a folder you can write to?", error)
 
     def _read(self) -> dict[str, Any]:
         try:
-            return json.loads(self._path.read_text())
-        except (FileNotFoundError, json.JSONDecodeError):
+            known = json.loads(self._path.read_text())
+        except (OSError, ValueError):
             return {}
+        return known if isinstance(known, dict) else {}
 
 
 def _key(wav: np.ndarray, rate: int) -> str:

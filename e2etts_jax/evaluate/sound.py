@@ -44,22 +44,23 @@ def sound(wav: Float[np.ndarray, " W"], rate: int) -> Sound:
 
 
 def _clipped(wav: np.ndarray) -> float:
-    """Share of samples in runs of `RUN` and more at the peak of either side."""
-    total = 0
+    """Share of samples in runs of `RUN` and more at the peak of either side, or beyond what a file of 16 bits holds."""
+    found = np.abs(wav) > 1
     for side in (wav, -wav):
         at_peak = side >= side.max() * (1 - FLAT)
         edges = np.flatnonzero(np.diff(np.concatenate([[0], at_peak.astype(np.int8), [0]])))
-        runs = edges[1::2] - edges[::2]
-        total += int(runs[runs >= RUN].sum())
-    return total / len(wav)
+        for start, end in zip(edges[::2], edges[1::2], strict=True):
+            if end - start >= RUN:
+                found[start:end] = True
+    return float(found.mean())
 
 
-def faults(said: Sequence[str], heard: Sequence[str], form: Form) -> dict[str, float]:
-    """Shares of clips that stop `early` and that say something twice (`repeats`)."""
+def faults(said: Sequence[str], heard: Sequence[str], form: Form) -> dict[str, np.ndarray]:
+    """bool[N] each: which clips stop `early`, and which say something twice (`repeats`)."""
     pairs = list(zip(said, heard, strict=True))
     early = [stopped_early(alignment(text, words, form)) for text, words in pairs]
     twice = [repeats(form(text), form(words)) > 0 for text, words in pairs]
-    return {"early": float(np.mean(early)), "repeats": float(np.mean(twice))}
+    return {"early": np.array(early), "repeats": np.array(twice)}
 
 
 def stopped_early(edits: Sequence[Edit]) -> bool:

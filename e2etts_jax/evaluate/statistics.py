@@ -34,22 +34,28 @@ class Comparison:
         return (self.low > 0 or self.high < 0) and self.p < 1 - LEVEL
 
     def sentence(self, first: str, second: str, unit: str = "points", scale: float = 100.0, less: bool = True) -> str:
-        """What it says, in words.
+        """What it says, in words: a difference counts where interval and test agree.
 
         Args:
           unit, scale: of the figure: an error rate is told in points, 100 of them to 1.
           less: whether less is better, as with errors.
         """
-        shown = sorted(scale * abs(x) for x in (self.low, self.high))
-        better = (self.difference < 0) == less
-        if self.sure:
-            winner, other = (first, second) if better else (second, first)
-            size = f"{scale * abs(self.difference):.2f} {unit} (95 % interval {shown[0]:.2f} to {shown[1]:.2f})"
-            return f"{winner} is better than {other} by {size}."
-        size = (
-            f"{scale * self.difference:+.2f} {unit} (95 % interval {scale * self.low:+.2f} to {scale * self.high:+.2f})"
+        low, high, count = (
+            scale * self.low,
+            scale * self.high,
+            f"{self.utterances} utterance{'s'[: self.utterances > 1]}",
         )
-        return f"Can't tell {first} from {second}: {size}, on {self.utterances} utterances."
+        p = "p < 0.001" if self.p < 0.001 else f"p = {self.p:.3f}"
+        if self.sure:
+            winner, other = (first, second) if (self.difference < 0) == less else (second, first)
+            low, high = sorted((abs(low), abs(high)))
+            size = f"{scale * abs(self.difference):.2f} {unit} (95 % interval {low:.2f} to {high:.2f}, {p})"
+            return f"{winner} is better than {other} by {size}."
+        size = f"{scale * self.difference:+.2f} {unit}"
+        if low == high:  # nothing varies, or there is but one: no interval
+            return f"Can't tell {first} from {second}: {size} on {count}."
+        few = f", too few for a small p: {count}" if low * high > 0 else f", {count}"
+        return f"Can't tell {first} from {second}: {size} (95 % interval {low:+.2f} to {high:+.2f}, {p}{few})."
 
 
 def interval(values: Float[np.ndarray, "S N"], weights: np.ndarray | None = None) -> tuple[float, float]:
@@ -110,7 +116,7 @@ def compare(first: Float[np.ndarray, "S N"], second: Float[np.ndarray, "Z N"]) -
     each = a.mean(axis=0) - b.mean(axis=0)
     low, high = interval(each[None])
     between = sum(x.mean(axis=1).var(ddof=1) / len(x) for x in (a, b) if len(x) > 1)
-    if between:  # seeds differ by more than their utterances tell
+    if between and len(each) > 1:  # seeds differ by more than their utterances tell
         within = each.var(ddof=1) / len(each)
         wider = np.sqrt(1 + between / within) if within else 1.0
         low, high = each.mean() + wider * (low - each.mean()), each.mean() + wider * (high - each.mean())

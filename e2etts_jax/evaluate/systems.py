@@ -12,15 +12,13 @@ from e2etts_jax.data import audio
 from e2etts_jax.evaluate import sound
 from e2etts_jax.evaluate.asr import RATE, transcribe_all
 from e2etts_jax.evaluate.judges import Judges, Log, Voices
-from e2etts_jax.evaluate.lists import Entry
+from e2etts_jax.evaluate.lists import SUFFIXES, Entry
 from e2etts_jax.evaluate.scoring import EDITS, Score, alignment, interval_of_rate, score
 from e2etts_jax.evaluate.similarity import cosines
 from e2etts_jax.evaluate.sound import Sound
 from e2etts_jax.evaluate.statistics import interval
 
 REFERENCE = "reference"  # the system whose recordings the list names
-SUFFIXES = (".wav", ".flac", ".ogg", ".mp3", ".opus")
-
 Json = dict[str, Any]
 
 
@@ -37,20 +35,40 @@ class System:
 
         Raises:
           FileNotFoundError: no such folder.
+          ValueError: no name, or a folder given twice.
         """
-        name, found, folders = text.rpartition("=")
-        paths = tuple(Path(folder).expanduser() for folder in folders.split(","))
-        for path in paths:
-            if not path.is_dir():
-                raise FileNotFoundError(f"no folder {path} with the recordings of a system")
-        return cls(name if found else paths[0].resolve().name, paths)
+        name, found, folders = text.partition("=")
+        if not found or Path(text).expanduser().is_dir():  # a folder's name may hold "=" or ","
+            name, folders = Path(text.split(",")[0]).expanduser().resolve().name, text
+        whole = Path(folders).expanduser().is_dir()
+        paths = tuple(Path(folder).expanduser() for folder in ([folders] if whole else folders.split(",")))
+        for path, given in zip(paths, [folders] if whole else folders.split(","), strict=True):
+            if not given or not path.is_dir():
+                raise FileNotFoundError(f"no folder {given!r} with the recordings of a system, of --wavs={text}")
+        if not name or len({path.resolve() for path in paths}) < len(paths):
+            raise ValueError(f"--wavs={text}: {'a folder is given twice' if name else 'no name before the ='}")
+        return cls(name, paths)
 
     def file(self, entry: Entry, seed: int) -> Path | None:
         """Where the recording of an entry is; None if there is none."""
         if not self.folders:
             return entry.reference
         place = self.folders[seed] / entry.key
-        return next((path for s in SUFFIXES if (path := place.with_name(place.name + s)).is_file()), None)
+        ends = (*SUFFIXES, *(suffix.upper() for suffix in SUFFIXES))
+        return next((path for s in ends if (path := place.with_name(place.name + s)).is_file()), None)
+
+    def check(self, entries: Sequence[Entry]) -> None:
+        """That each seed has a recording of the list at all.
+
+        Raises:
+          FileNotFoundError: one has none.
+        """
+        for seed, folder in enumerate(self.folders):
+            if not any(self.file(entry, seed) for entry in entries):
+                raise FileNotFoundError(
+                    f"{folder} has no recording of {self.name}: {entries[0].key}.wav (or {', '.join(SUFFIXES[1:])})"
+                    " and so on are looked for"
+                )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,23 +76,25 @@ class Wish:
     """What the list says a recording should be like, read once for all systems.
 
     Attributes:
-      voices: vector of each entry's prompt, by speaker model; empty where the list has no prompt at all.
-      prompted: bool[N], which entries have one. seconds: f64[N] of the references, NaN where there is none.
+      voices: vector of each entry's prompt, by speaker model; empty where the list has no prompt at all, and None
+        where there is none or it has no voice. seconds: f64[N] of the references, NaN where there is none.
     """
 
     voices: Voices
-    prompted: np.ndarray
     seconds: np.ndarray
 
     @classmethod
-    def read(cls, entries: Sequence[Entry], judges: Judges) -> "Wish":
+    def read(cls, entries: Sequence[Entry], judges: Judges, log: Log = print) -> "Wish":
         prompts = [entry.prompt for entry in entries]
         voices: Voices = {}
         if any(prompts) and judges.embedders:
             spoken = [audio.load(path, RATE) if path else np.zeros(0, np.float32) for path in prompts]
             voices = judges.voices(spoken, RATE)
+            for entry, *vectors in zip(entries, *voices.values(), strict=True):
+                if entry.prompt and None in [v if v is None else 0 for v in vectors]:
+                    log(f"{entry.prompt}: no voice in it, so {entry.key} is not compared with it")
         seconds = [_seconds(entry.reference) for entry in entries]
-        return cls(voices, np.array([path is not None for path in prompts]), np.array(seconds))
+        return cls(voices, np.array(seconds))
 
 
 @dataclasses.dataclass
@@ -82,59 +102,60 @@ class Judged:
     """One seed of one system.
 
     Attributes:
-      missing: entries without a recording that can be read; each counts as silence: all words deleted, no voice.
+      why: of each entry, '' or why there is no recording that can be read; it then counts as silence: all words
+        deleted, no voice.
       heard: transcripts, by recogniser. scores: the same, counted.
-      similarity: cosine to the entry's prompt, by speaker model; NaN where the list has none.
+      similarity: cosine to the entry's prompt, by speaker model; NaN where that has no voice.
       quality: by listener. sounds: of each clip. ratio: seconds beside the reference's; NaN where there is none.
+      faults: of `sound.faults`, as the first recogniser hears the clips.
     """
 
-    missing: np.ndarray
+    why: list[str]
     heard: dict[str, list[str]]
     scores: dict[str, Score]
     similarity: dict[str, np.ndarray]
     quality: dict[str, np.ndarray]
     sounds: list[Sound]
     ratio: np.ndarray
+    faults: dict[str, np.ndarray]
+
+    @property
+    def missing(self) -> np.ndarray:
+        """bool[N]: entries that count as silence."""
+        return np.array([bool(reason) for reason in self.why])
 
 
 def judge(system: System, seed: int, entries: Sequence[Entry], wish: Wish, judges: Judges, log: Log = print) -> Judged:
-    """Has a system judged.
-
-    Raises:
-      FileNotFoundError: it has not a single recording of the list.
-      ValueError: it has, but none that can be read.
-    """
-    files = [system.file(entry, seed) for entry in entries]
-    if not any(files):
-        where = system.folders[seed] if system.folders else "the list"
-        raise FileNotFoundError(
-            f"{where} has no recording of {system.name}: {entries[0].key}{SUFFIXES[0]} and so on are looked for"
-        )
-    wavs, sounds, missing = [], [], np.zeros(len(entries), bool)
-    for i, file in enumerate(files):
-        wav, rate = np.zeros(0, np.float32), RATE
+    """Has a seed of a system judged."""
+    wavs, sounds, why = [], [], []
+    for entry in entries:
+        file, wav, rate = system.file(entry, seed), np.zeros(0, np.float32), RATE
+        why.append("" if file else "no recording")
         try:
             if file:
                 wav, rate = audio.decode(file)
+                if audio.cut_short(file):
+                    log(f"{system.name}: {file} is cut short: its header tells of more")
         except ValueError as error:  # counted against the system, as a missing one
+            why[-1] = str(error)
             log(f"{system.name}: {error}")
-        missing[i] = not len(wav)
         sounds.append(sound.sound(wav, rate))
         wavs.append(audio.resample(wav, rate, RATE))
-    if missing.all():
-        raise ValueError(f"not one recording of {system.name} can be read")
     texts = [entry.text for entry in entries]
     heard = transcribe_all(judges.recognizers, wavs, RATE)
     own = judges.voices(wavs, RATE) if wish.voices else {}
     alike = {name: cosines(vectors, wish.voices[name]) for name, vectors in own.items()}
+    first = heard[judges.recognizers[0].name]
+    voiced = {name: np.array([v is not None for v in vectors]) for name, vectors in wish.voices.items()}
     return Judged(
-        missing=missing,
+        why=why,
         heard=heard,
         scores={name: score(texts, said, judges.form) for name, said in heard.items()},
-        similarity={name: np.where(wish.prompted, found, np.nan) for name, found in alike.items()},
+        similarity={name: np.where(voiced[name], found, np.nan) for name, found in alike.items()},
         quality={listener.name: listener(wavs) for listener in judges.listeners},
         sounds=sounds,
         ratio=np.array([s.seconds for s in sounds]) / wish.seconds,
+        faults=sound.faults(texts, first, judges.form),
     )
 
 
@@ -156,21 +177,34 @@ def figures(system: System, judged: Sequence[Judged], entries: Sequence[Entry], 
         "folders": [str(folder) for folder in system.folders],
         "seeds": len(judged),
         "missing": int((~there).sum()),
+        "recordings": there.size,
+        "why": [
+            {"key": entry.key, "seed": seed, "why": j.why[i]}
+            for seed, j in enumerate(judged)
+            for i, entry in enumerate(entries)
+            if j.why[i]
+        ],
         "seconds": round(sum(s.seconds for j in judged for s in j.sounds), 1),
         "errors": {r.name: _errors([j.scores[r.name] for j in judged], there) for r in judges.recognizers},
-        "similarity": {name: _mean([j.similarity[name] for j in judged]) for name in judged[0].similarity},
-        "quality": {name: _mean([j.quality[name] for j in judged]) for name in judged[0].quality},
-        "sound": _sounds(judged, entries, judges, there),
+        "similarity": {name: _mean([j.similarity[name] for j in judged], there) for name in judged[0].similarity},
+        "quality": {name: _mean([j.quality[name] for j in judged], there) for name in judged[0].quality},
+        "sound": _sounds(judged, there),
     }
 
 
-def _mean(values: Sequence[np.ndarray]) -> Json:
+def _mean(values: Sequence[np.ndarray], there: np.ndarray) -> Json:
     rows = np.stack(values)
     known = rows[:, ~np.isnan(rows).any(axis=0)]
     if not known.size:
-        return {"mean": None, "low": None, "high": None}
+        return {"mean": None, "low": None, "high": None, "skipping": None}
     low, high = interval(known)
-    return {"mean": float(known.mean()), "low": low, "high": high}
+    skipping = rows[there & ~np.isnan(rows)]
+    return {
+        "mean": float(known.mean()),
+        "low": low,
+        "high": high,
+        "skipping": float(skipping.mean()) if skipping.size else None,
+    }
 
 
 def _errors(scores: Sequence[Score], there: np.ndarray) -> Json:
@@ -191,18 +225,18 @@ def _errors(scores: Sequence[Score], there: np.ndarray) -> Json:
         "perfect": float((rates == 0).mean()),
         "above_half": float((rates > 0.5).mean()),
         "tokens": int(tokens.sum()),
+        "seeds": rates.mean(axis=1).tolist(),
     }
 
 
-def _sounds(judged: Sequence[Judged], entries: Sequence[Entry], judges: Judges, there: np.ndarray) -> Json:
-    """Means over the clips that are there; early ends and repeats by the first recogniser."""
+def _sounds(judged: Sequence[Judged], there: np.ndarray) -> Json:
+    """Means over the clips that are there; None where none is."""
     sounds = [s for j, seed in zip(judged, there, strict=True) for s, ok in zip(j.sounds, seed, strict=True) if ok]
-    made = {name: float(np.mean([getattr(s, name) for s in sounds])) for name in ("lead", "tail", "pause", "clipped")}
-    first = judges.recognizers[0].name
-    spoken = [(entry.text, j.heard[first][i]) for j in judged for i, entry in enumerate(entries) if not j.missing[i]]
-    ratio = np.concatenate([j.ratio[~j.missing] for j in judged])
+    measured = {name: [getattr(s, name) for s in sounds] for name in ("lead", "tail", "pause", "clipped")}
+    measured |= {name: np.stack([j.faults[name] for j in judged])[there] for name in judged[0].faults}
+    ratio = np.stack([j.ratio for j in judged])[there]
     known = ratio[~np.isnan(ratio)]
-    made |= sound.faults([text for text, _ in spoken], [heard for _, heard in spoken], judges.form)
+    made = {name: float(np.mean(values)) if sounds else None for name, values in measured.items()}
     return made | {"ratio": float(np.median(known)) if len(known) else None}
 
 
@@ -220,27 +254,32 @@ def values(judged: Sequence[Judged]) -> dict[str, tuple[str, bool, np.ndarray]]:
 
 
 def utterances(entries: Sequence[Entry], judged: Mapping[str, Sequence[Judged]], judges: Judges) -> list[Json]:
-    """Every utterance, with what was heard of each system's first seed."""
-    made = []
-    for i, entry in enumerate(entries):
-        row: Json = {"key": entry.key, "text": entry.text, "systems": {}}
-        for name, (first, *_) in judged.items():
-            row["systems"][name] = {
-                "missing": bool(first.missing[i]),
-                "heard": {
-                    reader: {
-                        "text": said[i],
-                        "rate": float(first.scores[reader].rates[i]),
-                        "edits": [dataclasses.astuple(e) for e in alignment(entry.text, said[i], judges.form)],
-                    }
-                    for reader, said in first.heard.items()
-                },
-                **{
-                    judge: float(scores[i])
-                    for judge, scores in (first.similarity | first.quality).items()
-                    if not math.isnan(scores[i])
-                },
-                **{key: round(value, 4) for key, value in dataclasses.asdict(first.sounds[i]).items()},
+    """Every utterance, with what was heard of each system: a list, of each of its seeds."""
+    return [
+        {
+            "key": entry.key,
+            "text": entry.text,
+            "systems": {name: [_utterance(j, i, entry, judges) for j in seeds] for name, seeds in judged.items()},
+        }
+        for i, entry in enumerate(entries)
+    ]
+
+
+def _utterance(judged: Judged, i: int, entry: Entry, judges: Judges) -> Json:
+    said = {reader: texts[i] for reader, texts in judged.heard.items()}
+    scores = {name: float(values[i]) for name, values in (judged.similarity | judged.quality).items()}
+    measured = dataclasses.asdict(judged.sounds[i]) | {"ratio": float(judged.ratio[i])}
+    return {
+        "missing": judged.why[i],
+        "heard": {
+            reader: {
+                "text": text,
+                "rate": float(judged.scores[reader].rates[i]),
+                "edits": [dataclasses.astuple(e) for e in alignment(entry.text, text, judges.form)],
             }
-        made.append(row)
-    return made
+            for reader, text in said.items()
+        },
+        "scores": {name: round(value, 4) for name, value in scores.items() if not math.isnan(value)},
+        **{name: round(value, 4) for name, value in measured.items() if not math.isnan(value)},
+        **{name: bool(values[i]) for name, values in judged.faults.items()},
+    }

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from e2etts_jax.evaluate import asr, asr_by_path, whisper_base
+from e2etts_jax.evaluate.judges import Names
 from e2etts_jax.evaluate.remembered import Remembered
 
 COMMAND = f"""{sys.executable} -c "
@@ -25,13 +26,33 @@ def clip(seconds: float) -> np.ndarray:
 
 def test_a_command_reads_and_writes():
     heard = asr_by_path.make(f"command:{COMMAND}", "en").transcribe([clip(0.5), clip(1.5), np.zeros(0)], 22050)
-    assert heard == ["one 16000", "two 16000", "one 16000"]
+    assert heard == ["one 16000", "two 16000", ""], "nothing is asked about silence"
+
+
+def test_a_command_is_another_one_when_its_script_changes(tmp_path: Path):
+    script = tmp_path / "hear.py"
+    script.write_text("1")
+    before = asr_by_path.make(f"command:python {script}", "en").version
+    assert asr_by_path.make(f"command:python {script}", "en").version == before
+    script.write_text("2")
+    assert asr_by_path.make(f"command:python {script}", "en").version != before
+
+
+def test_a_fine_tuned_model_is_another_one(tmp_path: Path):
+    """Of the same size, and the same in its first million bytes."""
+    big = np.zeros(5_000_000, np.uint8)
+    (tmp_path / "model.bin").write_bytes(big.tobytes())
+    before = asr_by_path.fingerprint(str(tmp_path))
+    big[2_000_000:] = 1
+    (tmp_path / "model.bin").write_bytes(big.tobytes())
+    assert asr_by_path.fingerprint(str(tmp_path)) != before
 
 
 @pytest.mark.parametrize(
     "command, says",
     [
         ("none-such-command", "can't be started"),
+        ("hear 'it", "No closing quotation"),
         (f"{sys.executable} -c pass", "printed 0 lines for 1 recordings, exit 0: .nothing on stderr."),
         (f"{sys.executable} -c 'raise SystemExit(\"broken\")'", "exit 1: broken"),
     ],
@@ -61,8 +82,8 @@ def test_unknown_recognisers_are_refused(name: str, error: type, says: str):
 def test_what_the_packaged_ones_can_not_hear():
     with pytest.raises(ValueError, match="whisper hears English alone"):
         asr.load_recognizers(["whisper"], "zh")
-    with pytest.raises(ValueError, match="each must have a name of its own"):
-        asr.load_recognizers(["command:echo a", "command:echo b"], "en")
+    with pytest.raises(ValueError, match="two judges named command:echo"):
+        Names(["command:echo a", "command:echo b"]).load("en", "seed-tts-eval", print)
 
 
 def test_paraformer_hears_chinese(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -178,3 +199,15 @@ def test_a_run_that_is_stopped_goes_on(tmp_path: Path, monkeypatch: pytest.Monke
     heard.clear()
     assert known(wavs, 8000, lambda some: heard.extend(map(len, some)) or [len(w) for w in some]) == list(range(1, 8))
     assert heard == [5, 6, 7]
+
+
+@pytest.mark.parametrize("content", ["[1]", "{broken"])
+def test_a_broken_memory_is_forgotten(tmp_path: Path, content: str):
+    (tmp_path / "judge-1.json").write_text(content)
+    assert Remembered("judge-1", tmp_path)([np.zeros(3, np.float32)], 8000, lambda some: [7]) == [7]
+
+
+def test_a_judge_that_can_not_write_still_judges(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    (tmp_path / "file").touch()
+    assert Remembered("judge-1", tmp_path / "file")([np.zeros(3, np.float32)], 8000, lambda some: [7]) == [7]
+    assert "nothing is kept for a second run" in caplog.text

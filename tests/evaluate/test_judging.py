@@ -12,6 +12,7 @@ import soundfile as sf
 
 from e2etts_jax.evaluate import asr, judging, quality, similarity, sound, systems
 from e2etts_jax.evaluate.judges import Names
+from e2etts_jax.evaluate.lists import Entry
 from e2etts_jax.evaluate.protocol import english
 from e2etts_jax.evaluate.scoring import alignment
 from e2etts_jax.evaluate.systems import System
@@ -64,11 +65,11 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 class Embedder:
     def __init__(self, name):
-        self.name = name
+        self.name, self.version = name, f"{name}-1"
 
     def __call__(self, wavs):
         return [
-            None if not len(w) else np.array([1.0, 0.0]) if np.abs(w).max() > 0.2 else np.array([0.6, 0.8])
+            None if not np.any(w) else np.array([1.0, 0.0]) if np.abs(w).max() > 0.2 else np.array([0.6, 0.8])
             for w in wavs
         ]
 
@@ -108,13 +109,17 @@ def test_figures_by_hand(folder: Path, capsys: pytest.CaptureFixture[str]):
     assert rows["good"]["similarity"]["same"]["mean"] == 1.0
     assert rows["short"]["similarity"]["same"]["mean"] == pytest.approx((1 + 1 + 0.6 + 0.6) / 4)
     assert rows["lacking"]["similarity"]["same"]["mean"] == 0.5, "no voice is not the right voice"
+    assert rows["lacking"]["similarity"]["same"]["skipping"] == 1.0
+    assert [(w["key"], w["seed"]) for w in rows["lacking"]["why"]] == [("2", 0), ("3", 0)]
+    assert "cannot read" in rows["lacking"]["why"][0]["why"] and rows["lacking"]["why"][1]["why"] == "no recording"
     assert rows["good"]["quality"]["loud"]["mean"] == pytest.approx(3.0, abs=0.02)
     assert rows["good"]["sound"]["ratio"] == 1.5 and rows["short"]["sound"]["early"] == 0.5
     told = {(c["first"], c["second"], c["score"]): c["sentence"] for c in made["comparisons"]}
     assert told["good", "short", "errors, reader"].startswith("Can't tell good from short: -25.00 points")
     said = capsys.readouterr().out
     assert (
-        "lacking: reader 50.00 % wrong" in said and "2 missing, counted as wrong (without them reader 0.00 %)" in said
+        "lacking: reader 50.00 % wrong" in said
+        and "2 of 4 missing, counted as wrong (without them reader 0.00 %)" in said
     )
     assert "cannot read" in said and "2.wav" in said
 
@@ -129,9 +134,53 @@ def test_seeds_are_one_system(folder: Path):
         out=str(folder / "seeds"),
         names=ALONE,
     )
-    mine, lacking, _ = json.loads(pages.with_name("report.json").read_text())["systems"]
+    made = json.loads(pages.with_name("report.json").read_text())
+    mine, lacking, _ = made["systems"]
     assert mine["seeds"] == 2 and mine["errors"]["reader"]["mean"] == pytest.approx(0.125)
+    assert mine["errors"]["reader"]["seeds"] == [0.0, 0.25]
     assert lacking["name"] == "lacking" and lacking["similarity"] == {}
+    each = [[seed["heard"]["reader"]["rate"] for seed in row["systems"]["mine"]] for row in made["utterances"]]
+    assert each == [[0, 0.5], [0, 0], [0, 0], [0, 0.5]]
+    assert made["utterances"][0]["systems"]["mine"][1]["early"] and "seed 2, 1.0 s" in pages.read_text()
+
+
+@pytest.mark.eval
+def test_one_utterance_of_several_seeds_is_told_without_an_interval(folder: Path, capsys: pytest.CaptureFixture[str]):
+    seeds = f"mine={folder / 'good'},{folder / 'short'}"
+    made = judging.run(
+        str(folder / "meta.lst"), [seeds, f"x={folder / 'lacking'}"], out=str(folder / "r"), names=ALONE, num=1
+    )
+    assert "Can't tell mine from x: +25.00 points on 1 utterance." in capsys.readouterr().out
+    assert json.loads(made.with_name("report.json").read_text())["entries"] == 1
+
+
+@pytest.mark.eval
+def test_a_system_that_can_not_be_read_is_all_wrong(folder: Path, capsys: pytest.CaptureFixture[str]):
+    (folder / "broken").mkdir()
+    (folder / "broken" / "0.wav").write_bytes(b"no sound")
+    made = judged(folder, "broken")
+    broken = made["systems"][0]
+    assert broken["errors"]["reader"]["mean"] == 1 and broken["errors"]["reader"]["skipping"] is None
+    assert set(broken["sound"].values()) == {None} and "4 of 4 missing, counted as wrong" in capsys.readouterr().out
+
+
+@pytest.mark.eval
+def test_a_prompt_without_a_voice_is_left_out(folder: Path, capsys: pytest.CaptureFixture[str]):
+    sf.write(folder / "silence.wav", np.zeros(RATE), RATE)
+    first, *others = (folder / "meta.lst").read_text().splitlines()
+    (folder / "meta.lst").write_text("\n".join([first.replace("reference/1.wav", "silence.wav"), *others]))
+    made = judged(folder, "short")
+    assert made["systems"][0]["similarity"]["same"]["mean"] == pytest.approx((1 + 1 + 0.6) / 3)
+    assert "silence.wav: no voice in it, so 0 is not compared with it" in capsys.readouterr().out
+
+
+@pytest.mark.eval
+def test_a_file_that_is_cut_short_is_told_of(folder: Path, capsys: pytest.CaptureFixture[str]):
+    whole = (folder / "good" / "1.wav").read_bytes()
+    (folder / "good" / "1.wav").write_bytes(whole[: len(whole) // 2])
+    judged(folder, "good")
+    said = capsys.readouterr().out
+    assert "1.wav is cut short" in said and "0.wav" not in said
 
 
 class Page(html.parser.HTMLParser):
@@ -170,28 +219,63 @@ def test_the_page_needs_nothing_beside_itself(folder: Path):
 @pytest.mark.parametrize(
     "wavs, error, says",
     [
-        ([], ValueError, "systems need names of their own"),
-        (["good", "x/good"], ValueError, "names of their own"),
-        (["reference"], ValueError, "other than 'reference'"),
+        ([], ValueError, "no system"),
+        (["good", "x/good"], ValueError, "two systems named 'good'"),
+        (["reference"], ValueError, "two systems named 'reference'"),
         (["none"], FileNotFoundError, "no folder .*none"),
         (["empty"], FileNotFoundError, "no recording of empty: 0.wav"),
-        (["broken"], ValueError, "not one recording of broken can be read"),
     ],
 )
 def test_what_is_wrong_with_systems(folder: Path, wavs: list[str], error: type, says: str):
     pytest.importorskip("jinja2", reason=asr.MISSING)
     (folder / "empty").mkdir()
     (folder / "x" / "good").mkdir(parents=True)
-    (folder / "broken").mkdir()
-    (folder / "broken" / "0.wav").write_bytes(b"no sound")
     with pytest.raises(error, match=says):
         judging.run(str(folder / "meta.lst"), [str(folder / w) for w in wavs], names=ALONE)
 
 
+def test_a_report_that_can_not_be_written_is_known_before_the_judging(folder: Path):
+    pytest.importorskip("jinja2", reason=asr.MISSING)
+    (folder / "file").touch()
+    with pytest.raises(ValueError, match="no report can be written to .*file: .*; give another with --out"):
+        judging.run(str(folder / "meta.lst"), [str(folder / "good")], out=str(folder / "file"), names=ALONE)
+
+
+def test_judges_of_one_name_are_refused(folder: Path):
+    with pytest.raises(ValueError, match="two judges named a: give one of them"):
+        Names(speakers=["a", "a"], listeners=[]).load("en", "seed-tts-eval", print)
+
+
 def test_names_of_systems(tmp_path: Path):
-    (tmp_path / "a=b").mkdir()
+    odd = [tmp_path / name for name in ("a=b", "c,d", "e")]
+    for path in odd:
+        path.mkdir()
     assert System.parse(str(tmp_path)).name == tmp_path.name
-    assert System.parse(f"x={tmp_path},{tmp_path}") == System("x", (tmp_path, tmp_path))
+    assert System.parse(f"x={odd[0]},{odd[2]}") == System("x", (odd[0], odd[2]))
+    assert System.parse(str(odd[0])) == System("a=b", (odd[0],))
+    assert System.parse(f"x={odd[1]}") == System("x", (odd[1],))
+
+
+@pytest.mark.parametrize(
+    "text, error, says",
+    [
+        ("={0}", ValueError, "no name before the ="),
+        ("x={0},{0}/", ValueError, "a folder is given twice"),
+        ("x={0},", FileNotFoundError, "no folder ''"),
+        ("x={0}/none", FileNotFoundError, "no folder '.*none'"),
+    ],
+)
+def test_what_names_no_system(tmp_path: Path, text: str, error: type, says: str):
+    with pytest.raises(error, match=says):
+        System.parse(text.format(tmp_path))
+
+
+def test_endings_of_recordings(tmp_path: Path):
+    (tmp_path / "a.WAV").touch()
+    system = System("x", (tmp_path,))
+    assert system.file(Entry("a", "a"), 0) == tmp_path / "a.WAV" and system.file(Entry("b", "b"), 0) is None
+    with pytest.raises(FileNotFoundError, match="no recording of x: b.wav"):
+        system.check([Entry("b", "b")])
 
 
 # --- sounds -----------------------------------------------------------------------------------------------------------
@@ -217,6 +301,11 @@ def test_clipping_is_found_at_any_loudness(gain: float):
     cut = np.clip(smooth, -0.2, 0.2)
     at_limit = (np.abs(cut) >= 0.2).mean()
     assert at_limit > 0.05 and sound.sound(cut * gain, RATE).clipped == pytest.approx(at_limit, rel=0.3)
+
+
+def test_what_no_file_of_16_bits_holds_is_clipped():
+    wav = tone(1, 4.0)
+    assert sound.sound(wav, RATE).clipped == pytest.approx((np.abs(wav) > 1).mean(), abs=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -292,13 +381,14 @@ def test_values_name_what_is_compared():
     from e2etts_jax.evaluate.scoring import score
 
     one = systems.Judged(
-        missing=np.zeros(1, bool),
+        why=[""],
         heard={"r": ["a"]},
         scores={"r": score(["a"], ["a"], english)},
         similarity={"s": np.array([0.5])},
         quality={"q": np.array([3.0])},
         sounds=[wav],
         ratio=np.array([1.0]),
+        faults={},
     )
     made = systems.values([one, one])
     assert {name: (unit, less, x.shape) for name, (unit, less, x) in made.items()} == {

@@ -53,6 +53,23 @@ def test_manifests(folder: Path, name: str, content: str):
     assert listed(folder, content, name) == [Entry("a", "Hi.", reference=folder / "wavs/r.wav"), Entry("b", "Ho")]
 
 
+def test_names_that_are_paths(folder: Path):
+    """A file's name counts, of any ending and folder; a name may have folders of its own, inside a system's."""
+    made = listed(folder, 'audio,Text\n/other/system/a.flac,Hi\nB/b.mp3,Ho\n"C\\c.WAV","Hi, ho"\n', "m.csv")
+    assert [(e.key, e.text) for e in made] == [("a", "Hi"), ("b", "Ho"), ("c", "Hi, ho")]
+    assert [e.key for e in listed(folder, "en/a|Hi\nv1.5|Ho\n")] == ["en/a", "v1.5"]
+
+
+def test_quotes_of_a_table_with_tabs_are_signs_of_the_text(folder: Path):
+    made = listed(folder, 'id\ttext\na\t"Hi\nb\t"Ho" he said\n', "m.tsv")
+    assert [e.text for e in made] == ['"Hi', '"Ho" he said']
+
+
+def test_no_more_is_read_than_wanted(folder: Path):
+    (folder / "meta.lst").write_text("a|Hi\nb|Ho|none.wav\n")
+    assert [e.key for e in read(folder / "meta.lst", 1)] == ["a"]
+
+
 def test_a_byte_order_mark_is_no_part_of_a_name(folder: Path):
     (folder / "meta.lst").write_bytes(b"\xef\xbb\xbfa|Hi\r\nb|Ho\r\n")
     assert [e.key for e in read(folder / "meta.lst")] == ["a", "b"]
@@ -63,7 +80,15 @@ def test_a_byte_order_mark_is_no_part_of_a_name(folder: Path):
     [
         ("meta.lst", "a|b|c|d|e|f\n", ValueError, "line 1: 6 fields"),
         ("meta.lst", "just a line\n", ValueError, "line 1: 1 fields"),
-        ("meta.lst", "a|Hi\na|Ho\n", ValueError, "line 2: 'a' comes a second time"),
+        ("meta.lst", "a\tHi\n", ValueError, "1 fields.*a manifest's name ends in .tsv"),
+        ("meta.lst", "a|Hi\na|Ho\n", ValueError, "line 2: 'a' comes a second time, after line 1"),
+        ("meta.lst", "../a|Hi\n", ValueError, "line 1: the name '../a' leads out"),
+        ("meta.lst", "/b/a|Hi\n", ValueError, "leads out of a system's folder"),
+        ("meta.lst", "a|x.wav|Hi\n", FileNotFoundError, r"a line is key\|text\|prompt"),
+        ("m.csv", "id,text\na,Hi\nb\n", ValueError, "line 3: the text '' has no words"),
+        ("m.jsonl", '{"id": "a", "text": null}\n', ValueError, "line 1: the text '' has no words"),
+        ("m.csv", 'id,text\na,"Hi\nb,"Ho"\n', ValueError, "after line 1: ',' expected"),
+        ("m.csv", 'id,text\na,"Hi\nb,Ho"\n', ValueError, "line 3: a field of several lines; is a quote left open"),
         ("meta.lst", "a|Hi\n|Ho\n", ValueError, "line 2: no name"),
         ("meta.lst", "a|...\n", ValueError, "has no words"),
         ("meta.lst", "\n", ValueError, "is empty"),

@@ -122,6 +122,8 @@ class Reader:
 READERS = [Reader("whisper"), Reader("moonshine")]
 EXAMPLES = [Example(t, w, k, f"clip-{i}") for i, (t, w, k) in enumerate(zip(TEXTS, clips(), KINDS, strict=True))]
 
+OTHER = Example("eins", clips()[0], "", "clip-de", "de")  # of a language that is not judged
+
 
 @pytest.fixture
 def evaluation():
@@ -224,7 +226,11 @@ def run(monkeypatch):
     pytest.importorskip("jinja2", reason=asr.MISSING)
     pytest.importorskip("matplotlib", reason=asr.MISSING)
     monkeypatch.setattr(command, "Synthesizer", Model)
-    monkeypatch.setattr(command.sources, "load_examples", lambda cfg, split, n, rate, keep=None: EXAMPLES[:n])
+
+    def load(cfg, split, n, rate, keep=lambda text, language: True):
+        return [e for e in (*EXAMPLES, OTHER) if keep(e.text, e.language)][:n]
+
+    monkeypatch.setattr(command.sources, "load_examples", load)
     monkeypatch.setattr(asr, "load_recognizers", lambda names, language: READERS)
     monkeypatch.setattr(similarity, "installed", lambda log: [])
     monkeypatch.setattr(quality, "installed", lambda log: [])
@@ -245,6 +251,7 @@ def workdir(tmp_path):
 def test_command_writes_page_and_figures(run, workdir, capsys):
     run(str(workdir), stages=["joint", "tune"])
     figures = json.loads((workdir / "report" / "report.json").read_text())
+    assert (figures["language"], figures["protocol"], figures["unit"]) == ("en", "numbers", "words")
     assert figures["stage"] == "tune" and figures["clips"] == 6 and figures["dataset"] == "numbers"
     assert [s["name"] for s in figures["stages"]] == ["joint", "tune"]
     assert figures["tokens"]["codes"] == 6561 and figures["tokens"]["distinct"] == 12
@@ -257,7 +264,7 @@ def test_command_writes_page_and_figures(run, workdir, capsys):
     # All six clips are shown (two worst, four random), each under four conditions.
     assert page.tags.count("audio") == page.tags.count("img") == 6 * 4 and page.tags.count("polyline") == 1
     assert page.tags.count("rect") == sum(3 + i for i in range(6)) + sum(len(wav) // 1024 for wav in clips())
-    assert all(re.match("data:(audio/wav|image/png);base64,", s) for s in page.sources)
+    assert all(re.match("data:(audio/flac|image/png);base64,", s) for s in page.sources)
     assert "http" not in re.sub('src="data:[^"]*"', "", source)
     synthesis = figures["rows"][3]["scores"]["whisper"]
     assert f"{100 * synthesis['rate']:.1f} %" in page.text

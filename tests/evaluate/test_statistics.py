@@ -67,16 +67,16 @@ def test_seeds_that_differ_widen_the_interval():
 
 def test_sentences():
     better = Comparison(-0.012, -0.02, -0.004, 0.01, 500, (1, 1))
-    assert better.sentence("A", "B") == "A is better than B by 1.20 points (95 % interval 0.40 to 2.00)."
+    assert better.sentence("A", "B") == "A is better than B by 1.20 points (95 % interval 0.40 to 2.00, p = 0.010)."
     assert better.sentence("A", "B", less=False).startswith("B is better than A by 1.20")
     worse = Comparison(0.012, 0.004, 0.02, 0.01, 500, (1, 1))
-    assert worse.sentence("A", "B") == "B is better than A by 1.20 points (95 % interval 0.40 to 2.00)."
+    assert worse.sentence("A", "B") == "B is better than A by 1.20 points (95 % interval 0.40 to 2.00, p = 0.010)."
     open_ = Comparison(0.003, -0.002, 0.008, 0.3, 500, (1, 1))
-    says = "Can't tell A from B: +0.30 points (95 % interval -0.20 to +0.80), on 500 utterances."
+    says = "Can't tell A from B: +0.30 points (95 % interval -0.20 to +0.80, p = 0.300, 500 utterances)."
     assert open_.sentence("A", "B") == says
-    mos = Comparison(0.31, 0.2, 0.42, 0.001, 50, (1, 1))
+    mos = Comparison(0.31, 0.2, 0.42, 0.0004, 50, (1, 1))
     assert mos.sentence("A", "B", "of DistillMOS", 1.0, less=False) == (
-        "A is better than B by 0.31 of DistillMOS (95 % interval 0.20 to 0.42)."
+        "A is better than B by 0.31 of DistillMOS (95 % interval 0.20 to 0.42, p < 0.001)."
     )
 
 
@@ -84,7 +84,15 @@ def test_a_handful_of_utterances_proves_nothing():
     """However alike their differences are: three signs agree by chance in one of four worlds."""
     few, more = (compare(np.zeros(n), -1.0 - 0.01 * np.arange(n)) for n in (3, 12))
     assert few.low > 0 and not few.sure and more.sure
-    assert few.sentence("A", "B").startswith("Can't tell") and more.sentence("A", "B").startswith("B is better")
+    assert "too few for a small p: 3 utterances" in few.sentence("A", "B") and more.sentence("A", "B").startswith(
+        "B is better"
+    )
+
+
+def test_one_utterance_has_no_interval():
+    one = compare(np.array([[0.5], [0.7]]), np.zeros((1, 1)))
+    assert not one.sure and one.low == one.high == pytest.approx(0.6)
+    assert one.sentence("A", "B") == "Can't tell A from B: +60.00 points on 1 utterance."
 
 
 def test_systems_of_other_lengths_are_not_compared():
