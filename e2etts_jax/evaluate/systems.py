@@ -40,11 +40,11 @@ class System:
         name, found, folders = text.partition("=")
         if not found or Path(text).expanduser().is_dir():  # a folder's name may hold "=" or ","
             name, folders = Path(text.split(",")[0]).expanduser().resolve().name, text
-        whole = Path(folders).expanduser().is_dir()
-        paths = tuple(Path(folder).expanduser() for folder in ([folders] if whole else folders.split(",")))
-        for path, given in zip(paths, [folders] if whole else folders.split(","), strict=True):
-            if not given or not path.is_dir():
-                raise FileNotFoundError(f"no folder {given!r} with the recordings of a system, of --wavs={text}")
+        listed = [folders] if Path(folders).expanduser().is_dir() else folders.split(",")
+        for folder in listed:
+            if not folder or not Path(folder).expanduser().is_dir():
+                raise FileNotFoundError(f"no folder {folder!r} with the recordings of a system, of --wavs={text}")
+        paths = tuple(Path(folder).expanduser() for folder in listed)
         if not name or len({path.resolve() for path in paths}) < len(paths):
             raise ValueError(f"--wavs={text}: {'a folder is given twice' if name else 'no name before the ='}")
         return cls(name, paths)
@@ -91,7 +91,7 @@ class Wish:
             spoken = [audio.load(path, RATE) if path else np.zeros(0, np.float32) for path in prompts]
             voices = judges.voices(spoken, RATE)
             for entry, *vectors in zip(entries, *voices.values(), strict=True):
-                if entry.prompt and None in [v if v is None else 0 for v in vectors]:
+                if entry.prompt and any(vector is None for vector in vectors):
                     log(f"{entry.prompt}: no voice in it, so {entry.key} is not compared with it")
         seconds = [_seconds(entry.reference) for entry in entries]
         return cls(voices, np.array(seconds))

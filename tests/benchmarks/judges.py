@@ -1,6 +1,6 @@
 """Are the judges any good? Recordings, and the same recordings made worse in ways whose order is known.
 
-    python tests/benchmarks/judges.py --clips=FOLDER --out=FOLDER [--num=60]
+    python tests/benchmarks/judges.py --clips=FOLDER --out=FOLDER [--num=60] [--speakers=voicefilter,resemblyzer]
 
 FOLDER holds metadata.jsonl, lines with `audio`, `text`, `speaker` and `split`; the first `num` of `--split` are taken.
 Writes a list (the prompt of an utterance is another clip of its speaker), a folder of wavs for each condition, and what
@@ -18,6 +18,7 @@ import soundfile
 
 from e2etts_jax.data import audio
 from e2etts_jax.evaluate import judging
+from e2etts_jax.evaluate.judges import Names
 from e2etts_jax.features import MelConfig
 from e2etts_jax.infer import vocoder
 from e2etts_jax.samples import copied
@@ -50,6 +51,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--split", default="dev")
     parser.add_argument("--num", type=int, default=60)
+    parser.add_argument("--speakers", default="voicefilter", help="models of similarity, with commas between them")
     options = parser.parse_args()
     lines = beside.clips(options.clips, options.split)
     by_voice: dict[str, list[dict]] = {}
@@ -78,6 +80,7 @@ def main() -> None:
         str(options.out / "meta.lst"),
         [f"{name}={options.out / name}" for name in conditions],
         out=str(options.out / "report"),
+        names=Names(speakers=options.speakers.split(",")),
     )
     made = json.loads(page.with_name("report.json").read_text())
     order = [
