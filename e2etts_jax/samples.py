@@ -50,7 +50,10 @@ class Sampler:
         synthesizer = Synthesizer(c, params, speaker=self.voice)
         rate = c.audio.sample_rate
         count = JUDGED if c.listen_every else SENTENCES
-        examples = load_examples(c.data, "validation", count, rate, keep=synthesizer.can_say)
+        if c.listen_every and self._judges is None:
+            self._judges = live.installed(c.data.language)
+        keep = live.keep(self._judges, c.data.language, synthesizer.can_say) if self._judges else synthesizer.can_say
+        examples = load_examples(c.data, "validation", count, rate, keep=keep)
         recordings = [e.wav for e in examples]
         rows = {
             "recording": recordings,
@@ -58,9 +61,7 @@ class Sampler:
             "synthesis": synthesizer.synthesize([e.text for e in examples], languages=[e.language for e in examples]),
         }
         write({kind: wavs[:SENTENCES] for kind, wavs in rows.items()}, mel, writer, step, stage)
-        if c.listen_every:
-            if self._judges is None:
-                self._judges = live.installed(c.data.language)
+        if self._judges:
             writer.scalars(live.scores(self._judges, rows, [e.text for e in examples], rate), step, stage)
 
 

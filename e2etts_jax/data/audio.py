@@ -48,7 +48,7 @@ def cut_short(path: str | Path) -> bool:
             size = int.from_bytes(chunk[4:], "little")
             if chunk[:4] == b"data":  # a stream's length is not known when its header is written
                 left = Path(path).stat().st_size - file.tell()
-                return size > left and size < 0x7FFFFF00
+                return left < size < 0x7FFF0000
             file.seek(size + size % 2, 1)
     return False
 

@@ -44,7 +44,7 @@ def evaluate() -> object:
     from e2etts_jax.evaluate.judges import Names
 
     given = [text if text.startswith("command:") else text.split(",") for text in RECOGNIZERS.value]
-    recognizers = [name for some in given for name in ([some] if isinstance(some, str) else some)]
+    recognizers = [name for some in given for name in ([some] if isinstance(some, str) else some) if name]
     names = Names(recognizers, SPEAKERS.value, LISTENERS.value)
     if LIST.value:
         from e2etts_jax.evaluate import judging
@@ -76,8 +76,11 @@ def evaluate() -> object:
 
 
 def main(argv: list[str]) -> int:
-    cli.prepare()  # imports come after the flags are parsed: a wrong flag must not wait for them
-    return cli.guarded(evaluate, stopped="stopped; what was judged is kept, and the same command goes on")
+    def prepared() -> None:
+        cli.prepare()  # imports come after the flags are parsed: a wrong flag must not wait for them
+        evaluate()
+
+    return cli.guarded(prepared, stopped="stopped; what was judged is kept, and the same command goes on")
 
 
 if __name__ == "__main__":

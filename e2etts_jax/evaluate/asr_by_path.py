@@ -5,6 +5,7 @@ And Whisper base, whose folder comes with packages.
 
 import hashlib
 import logging
+import os
 import shlex
 import shutil
 import subprocess
@@ -47,13 +48,19 @@ def fingerprint(folder: str) -> str:
     """Of a model's files: names, sizes, and blocks from their beginnings to their ends (all of a small one)."""
     digest = hashlib.sha256()
     for file in sorted(p for p in Path(folder).rglob("*") if p.is_file()):
-        size = file.stat().st_size
-        with file.open("rb") as opened:
-            digest.update(f"{file.relative_to(folder)} {size} ".encode())
-            for place in range(0, size, max(BLOCK, size // BLOCKS)):
-                opened.seek(place)
-                digest.update(opened.read(BLOCK))
+        digest.update(str(file.relative_to(folder)).encode())
+        _add(digest, file)
     return digest.hexdigest()[:12]
+
+
+def _add(digest: Any, file: Path) -> None:
+    """A file's size and blocks of it, up to its end; all of a small one."""
+    size = file.stat().st_size
+    digest.update(f" {size} ".encode())
+    with file.open("rb") as opened:
+        for place in range(0, size, max(BLOCK, size // BLOCKS)):
+            opened.seek(place)
+            digest.update(opened.read(BLOCK))
 
 
 def unusable(what: str, error: Exception) -> ValueError:
@@ -108,6 +115,9 @@ class TransformersWhisper(_Model):
         self._model = model.to(device, torch.float32).eval()
         multilingual = getattr(self._model.generation_config, "is_multilingual", True)
         self._task = {"language": NAMED.get(language, language), "task": "transcribe"} if multilingual else {}
+        known = getattr(self._model.generation_config, "lang_to_id", None)
+        if known and f"<|{language}|>" not in known:
+            raise ValueError(f"the model does not know the language {language!r}")
 
     def _hear(self, wav: np.ndarray) -> str:
         given = self._processor(wav, sampling_rate=RATE, return_tensors="pt").input_features.to(self._model.device)
@@ -131,6 +141,8 @@ class FasterWhisper(_Model):
         ctranslate2.set_log_level(logging.ERROR)  # which tells that a CPU computes half-precision weights in fp32
         self._language = language
         self._model = faster_whisper.WhisperModel(folder, local_files_only=True)
+        if language not in self._model.supported_languages:
+            raise ValueError(f"the model does not know the language {language!r}")
 
     def _hear(self, wav: np.ndarray) -> str:
         options: dict[str, Any] = {"beam_size": 5, "temperature": 0.0, "condition_on_previous_text": False}
@@ -175,11 +187,13 @@ class Command:
             self._command, self._chinese = shlex.split(command), language == "zh"
         except ValueError as error:
             raise ValueError(f"recogniser command:{command}: {error}") from None
+        if not self._command:
+            raise ValueError("recogniser command: says nothing to run")
         self.name = f"command:{Path(self._command[0]).name}"
         digest = hashlib.sha256(f"{language} {command}".encode())
-        for word in (shutil.which(self._command[0]), *self._command):
-            if word and Path(word).is_file():
-                digest.update(Path(word).read_bytes())
+        for word in (shutil.which(self._command[0]) or "", *self._command):
+            if os.path.isfile(word):
+                _add(digest, Path(word))
         self.version = f"command-{digest.hexdigest()[:12]}"
 
     def transcribe(self, wavs: Sequence[np.ndarray], rate: int) -> list[str]:

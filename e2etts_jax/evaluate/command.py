@@ -54,12 +54,12 @@ def run(
     config, rate = speaker.config, speaker.sample_rate
     codes = config["model"]["tokenizer"]["levels"] ** config["model"]["tokenizer"]["dims"]
     usual = config["data"]["language"]
-    spoken = language or usual
+    spoken = protocol.code(language or usual)
     compared = compared or ("numbers" if spoken == "en" else protocol.usual(spoken))
     judges = names.load(spoken, compared, log)
 
     def wanted(text: str, of: str) -> bool:
-        return (of or usual) == spoken and speaker.can_say(text, of) and bool(judges.form(text))
+        return protocol.code(of or usual) == spoken and speaker.can_say(text, of) and bool(judges.form(text))
 
     examples = sources.load_examples(config["data"], split, num, rate, keep=wanted)
     log(f"{len(examples)} {split} clips ({spoken}), stage {speaker.stage}")

@@ -77,7 +77,9 @@ class Names:
             names = [judge.name for judge in judges]
             twice = next((name for name in names if names.count(name) > 1), "")
             if twice:
-                raise ValueError(f"two judges named {twice}: give one of them in a file or folder of another name")
+                raise ValueError(
+                    f"two judges named {twice}: give it once, or one of them in a file or folder of another name"
+                )
         return made
 
 

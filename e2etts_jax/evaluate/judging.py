@@ -54,7 +54,12 @@ def run(
     folder = writable(Path(out).expanduser() if out else made[0].folders[0].parent / "report")
     if all(entry.reference for entry in entries):
         made.append(System(REFERENCE))
+    language = protocol.code(language)
     compared = compared or protocol.usual(language)
+    form = protocol.form(compared, language)
+    for entry in entries:
+        if not form(entry.text):
+            raise ValueError(f"{path}, {entry.key}: {entry.text!r} has nothing that {compared} compares")
     judges = names.load(language, compared, log)
     wish = systems.Wish.read(entries, judges, log)
     log(f"{len(entries)} utterances of {path}, {len(made)} system{'s'[: len(made) > 1]}")

@@ -71,6 +71,8 @@ def read(path: str | Path, num: int = 0) -> list[Entry]:
     for number, row in rows:
         where = f"{path}, line {number}"
         key, text = _key(row, where), row.get("text", "").strip()
+        if unwritable(f"{key}{text}"):
+            raise ValueError(f"{where}: a broken character (half of a surrogate pair)")
         if not any(c.isalnum() for c in text):
             raise ValueError(f"{where}: the text {text!r} has no words")
         if key in entries:
@@ -83,6 +85,15 @@ def read(path: str | Path, num: int = 0) -> list[Entry]:
     if not entries:
         raise ValueError(f"{path} is empty")
     return list(entries.values())
+
+
+def unwritable(text: str) -> bool:
+    """Whether it has characters that no file of UTF-8 holds."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return True
+    return False
 
 
 def _key(row: Mapping[str, str], where: str) -> str:
@@ -133,17 +144,28 @@ def _json(content: str, name: str) -> Rows:
             raise ValueError(f"{where} is no JSON: {error}") from None
         if not isinstance(row, dict):
             raise ValueError(f"{where} is no JSON object")
+        ours = {name for names in NAMES.values() for name in names}
+        odd = next((k for k, v in row.items() if k.strip().lower() in ours and not _is_text(v)), None)
+        if odd is not None:
+            raise ValueError(f"{where}: {odd!r} is no text: {row[odd]!r}")
         yield number, _named({key: str(value) for key, value in row.items() if value is not None}, list(row), where)
 
 
+def _is_text(value: object) -> bool:
+    return value is None or isinstance(value, str) or (isinstance(value, int) and not isinstance(value, bool))
+
+
 def _csv(content: str, name: str) -> Rows:
-    table = csv.DictReader(io.StringIO(content, newline=""), strict=True)
+    table = csv.DictReader(io.StringIO(content, newline=""), strict=True, skipinitialspace=True)
     try:
+        _head(list(table.fieldnames or ()), name)
         for row in table:
             where = f"{name}, line {table.line_num}"
             broken = next((str(value) for value in row.values() if "\n" in str(value)), "")
             if broken:
                 raise ValueError(f"{where}: a field of several lines; is a quote left open in {broken[:30]!r}?")
+            if None in row:
+                raise ValueError(f"{where}: more fields than the {len(row) - 1} of the head; quote a text with commas")
             filled = {column: value for column, value in row.items() if column and value}
             yield table.line_num, _named(filled, list(table.fieldnames or ()), where)
     except csv.Error as error:
@@ -154,11 +176,28 @@ def _tsv(content: str, name: str) -> Rows:
     """Without quotes: a text may begin with one."""
     head: list[str] = []
     for number, line in ((n, line.strip("\r")) for n, line in enumerate(content.split("\n"), 1)):
+        fields, where = line.split("\t"), f"{name}, line {number}"
+        if not line.strip():
+            continue
         if not head:
-            head = line.split("\t")
-        elif line.strip():
-            row = dict(zip(head, line.split("\t"), strict=False))
-            yield number, _named(row, head, f"{name}, line {number}")
+            head = _head(fields, name)
+            continue
+        if len(fields) > len(head):
+            raise ValueError(f"{where}: {len(fields)} fields; the head has {len(head)}")
+        yield number, _named(dict(zip(head, fields, strict=False)), head, where)
+
+
+def _head(columns: list[str], name: str) -> list[str]:
+    """The columns of a table.
+
+    Raises:
+      ValueError: two of one name.
+    """
+    lower = [column.strip().lower() for column in columns]
+    twice = next((column for column in lower if lower.count(column) > 1), "")
+    if twice:
+        raise ValueError(f"{name}: two columns named {twice!r}")
+    return columns
 
 
 def _named(row: Mapping[str, str], columns: list[str], where: str) -> dict[str, str]:

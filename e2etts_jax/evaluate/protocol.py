@@ -12,8 +12,8 @@ included, so that its numbers can be put beside ours:
 
 `numbers` is our own form for spoken English numbers (canonical.py), which forgives the last.
 
-`words` is for every other language: all signs of Unicode but the apostrophe are deleted, of which all forms are one;
-letters are lower-case and composed; languages without spaces are compared by character.
+`words` is for every other language: all signs of Unicode are deleted but apostrophes within a word, whose forms are
+one; letters are lower-case and composed; languages without spaces are compared by character.
 """
 
 import re
@@ -51,10 +51,16 @@ def chinese(text: str) -> str:
     return " ".join("".join(text.translate(_DELETED).split()))
 
 
+_APOSTROPHES = {ord(sign): "'" for sign in "’‘ʼ＇`´"}
+_SIGNS = {"Pc", "Pd", "Ps", "Pe", "Pi", "Pf", "Po", "Sm", "Sc", "Sk", "So", "Cf"}  # the last: soft hyphens, joiners
+
+
 def words(text: str) -> str:
     """Lower-case words of any language without signs; marks of vowels and tones are part of their letters."""
-    plain = unicodedata.normalize("NFC", text.replace("’", "'")).lower()
-    return " ".join("".join(c for c in plain if c == "'" or unicodedata.category(c)[0] not in "PS").split())
+    lower = text.lower().replace("i\u0307", "i").translate(_APOSTROPHES)  # of a Turkish capital, its dot
+    plain = unicodedata.normalize("NFC", lower)
+    kept = "".join(c for c in plain if c == "'" or unicodedata.category(c) not in _SIGNS)
+    return " ".join(word for token in kept.split() if (word := token.strip("'")))
 
 
 def characters(text: str) -> str:
@@ -68,12 +74,17 @@ def characters(text: str) -> str:
     return " ".join(made)
 
 
-UNSPACED = ("ja", "th", "zh", "yue")
+UNSPACED = ("bo", "ja", "km", "lo", "my", "th", "yue", "zh")
 FORMS: dict[str, dict[str, Form]] = {
     "seed-tts-eval": {"en": english, "zh": chinese},
     "numbers": {"en": canonical},
 }
 PROTOCOLS = (*FORMS, "words")
+
+
+def code(language: str) -> str:
+    """The code of a language without region: en of en-US."""
+    return re.split("[-_]", language.strip().lower())[0]
 
 
 def usual(language: str) -> str:

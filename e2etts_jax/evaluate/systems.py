@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from e2etts_jax.data import audio
 from e2etts_jax.evaluate import sound
 from e2etts_jax.evaluate.asr import RATE, transcribe_all
 from e2etts_jax.evaluate.judges import Judges, Log, Voices
-from e2etts_jax.evaluate.lists import SUFFIXES, Entry
+from e2etts_jax.evaluate.lists import SUFFIXES, Entry, unwritable
 from e2etts_jax.evaluate.scoring import EDITS, Score, alignment, interval_of_rate, score
 from e2etts_jax.evaluate.similarity import cosines
 from e2etts_jax.evaluate.sound import Sound
@@ -47,6 +48,8 @@ class System:
         paths = tuple(Path(folder).expanduser() for folder in listed)
         if not name or len({path.resolve() for path in paths}) < len(paths):
             raise ValueError(f"--wavs={text}: {'a folder is given twice' if name else 'no name before the ='}")
+        if unwritable(f"{name}{folders}"):
+            raise ValueError(f"--wavs={text!r}: a name that is no UTF-8; rename it")
         return cls(name, paths)
 
     def file(self, entry: Entry, seed: int) -> Path | None:
@@ -55,7 +58,7 @@ class System:
             return entry.reference
         place = self.folders[seed] / entry.key
         ends = (*SUFFIXES, *(suffix.upper() for suffix in SUFFIXES))
-        return next((path for s in ends if (path := place.with_name(place.name + s)).is_file()), None)
+        return next((path for s in ends if os.path.isfile(path := place.with_name(place.name + s))), None)
 
     def check(self, entries: Sequence[Entry]) -> None:
         """That each seed has a recording of the list at all.
@@ -107,7 +110,7 @@ class Judged:
       heard: transcripts, by recogniser. scores: the same, counted.
       similarity: cosine to the entry's prompt, by speaker model; NaN where that has no voice.
       quality: by listener. sounds: of each clip. ratio: seconds beside the reference's; NaN where there is none.
-      faults: of `sound.faults`, as the first recogniser hears the clips.
+      faults: of `sound.faults`, as the first recogniser hears the clips; and which files are `cut` short.
     """
 
     why: list[str]
@@ -127,14 +130,15 @@ class Judged:
 
 def judge(system: System, seed: int, entries: Sequence[Entry], wish: Wish, judges: Judges, log: Log = print) -> Judged:
     """Has a seed of a system judged."""
-    wavs, sounds, why = [], [], []
+    wavs, sounds, why, cut = [], [], [], []
     for entry in entries:
         file, wav, rate = system.file(entry, seed), np.zeros(0, np.float32), RATE
         why.append("" if file else "no recording")
+        cut.append(file is not None and audio.cut_short(file))
         try:
             if file:
                 wav, rate = audio.decode(file)
-                if audio.cut_short(file):
+                if cut[-1]:
                     log(f"{system.name}: {file} is cut short: its header tells of more")
         except ValueError as error:  # counted against the system, as a missing one
             why[-1] = str(error)
@@ -155,7 +159,7 @@ def judge(system: System, seed: int, entries: Sequence[Entry], wish: Wish, judge
         quality={listener.name: listener(wavs) for listener in judges.listeners},
         sounds=sounds,
         ratio=np.array([s.seconds for s in sounds]) / wish.seconds,
-        faults=sound.faults(texts, first, judges.form),
+        faults=sound.faults(texts, first, judges.form) | {"cut": np.array(cut)},
     )
 
 

@@ -89,9 +89,8 @@ def _about(clip: Json) -> str:
     parts = [f"seed {clip['seed']}"] if clip["seed"] else []
     parts += [f"{clip['seconds']:.1f} s", *(f"{name} {value:.2f}" for name, value in clip["scores"].items())]
     parts += [f"{100 * clip['clipped']:.1f} % clipped"] if clip["clipped"] >= 0.001 else []
-    return ", ".join(
-        [*parts, *(["stops early"] if clip["early"] else []), *(["repeats itself"] if clip["repeats"] else [])]
-    )
+    faults = {"early": "stops early", "repeats": "repeats itself", "cut": "the file is cut short"}
+    return ", ".join([*parts, *(text for name, text in faults.items() if clip[name])])
 
 
 def whiskers_svg(rows: Sequence[Json]) -> str:

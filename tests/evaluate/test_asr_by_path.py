@@ -34,6 +34,7 @@ def test_a_command_is_another_one_when_its_script_changes(tmp_path: Path):
     script.write_text("1")
     before = asr_by_path.make(f"command:python {script}", "en").version
     assert asr_by_path.make(f"command:python {script}", "en").version == before
+    assert asr_by_path.make(f"command:python -c '{'1;' * 500}'", "en").version  # a word that is no file's name
     script.write_text("2")
     assert asr_by_path.make(f"command:python {script}", "en").version != before
 
@@ -68,6 +69,7 @@ def test_a_command_that_fails_says_why(command: str, says: str):
         ("whisperx", ValueError, "no recogniser 'whisperx': give whisper, moonshine"),
         ("other:folder", ValueError, "no recogniser"),
         ("whisper:", ValueError, "no recogniser"),
+        ("command: ", ValueError, "says nothing to run"),
         ("whisper:/none", FileNotFoundError, "no folder /none"),
         ("faster-whisper:.", ValueError, "recogniser faster-whisper:.: no model that can be loaded"),
     ],

@@ -178,9 +178,21 @@ def test_a_prompt_without_a_voice_is_left_out(folder: Path, capsys: pytest.Captu
 def test_a_file_that_is_cut_short_is_told_of(folder: Path, capsys: pytest.CaptureFixture[str]):
     whole = (folder / "good" / "1.wav").read_bytes()
     (folder / "good" / "1.wav").write_bytes(whole[: len(whole) // 2])
-    judged(folder, "good")
+    stream = bytearray((folder / "good" / "2.wav").read_bytes())
+    stream[40:44] = (0x7FFFF000).to_bytes(4, "little")  # of who did not know how long it would be
+    (folder / "good" / "2.wav").write_bytes(stream)
+    made = judged(folder, "good")
     said = capsys.readouterr().out
-    assert "1.wav is cut short" in said and "0.wav" not in said
+    assert "1.wav is cut short" in said and "0.wav" not in said and "2.wav" not in said
+    assert [row["systems"]["good"][0]["cut"] for row in made["utterances"]] == [False, True, False, False]
+    assert "the file is cut short" in (folder / "report" / "report.html").read_text()
+
+
+@pytest.mark.eval
+def test_what_can_not_be_compared_is_known_before_the_judging(folder: Path):
+    (folder / "meta.lst").write_text("0|one\n1|Привет\n")
+    with pytest.raises(ValueError, match="1: 'Привет' has nothing that numbers compares"):
+        judged(folder, "good", compared="numbers")
 
 
 class Page(html.parser.HTMLParser):
@@ -242,7 +254,7 @@ def test_a_report_that_can_not_be_written_is_known_before_the_judging(folder: Pa
 
 
 def test_judges_of_one_name_are_refused(folder: Path):
-    with pytest.raises(ValueError, match="two judges named a: give one of them"):
+    with pytest.raises(ValueError, match="two judges named a: give it once"):
         Names(speakers=["a", "a"], listeners=[]).load("en", "seed-tts-eval", print)
 
 
@@ -263,6 +275,7 @@ def test_names_of_systems(tmp_path: Path):
         ("x={0},{0}/", ValueError, "a folder is given twice"),
         ("x={0},", FileNotFoundError, "no folder ''"),
         ("x={0}/none", FileNotFoundError, "no folder '.*none'"),
+        ("\udcff={0}", ValueError, "no UTF-8"),
     ],
 )
 def test_what_names_no_system(tmp_path: Path, text: str, error: type, says: str):
@@ -388,7 +401,7 @@ def test_values_name_what_is_compared():
         quality={"q": np.array([3.0])},
         sounds=[wav],
         ratio=np.array([1.0]),
-        faults={},
+        faults={"early": np.zeros(1, bool)},
     )
     made = systems.values([one, one])
     assert {name: (unit, less, x.shape) for name, (unit, less, x) in made.items()} == {

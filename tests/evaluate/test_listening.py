@@ -72,6 +72,12 @@ def test_a_few_sentences_are_judged_where_asked(every: int, judged: None, monkey
     assert writer.numbers["listen/synthesis/reader"] == 1
 
 
+def test_only_what_can_be_judged_is_said(judged: None):
+    keep = live.keep(live.installed("en-GB"), "en-GB", lambda text, of: text != "no")
+    texts = [("ab", ""), ("ab", "en"), ("ab", "de"), ("no", "en"), ("Привет", "en")]
+    assert [keep(*pair) for pair in texts] == [True, True, False, False, False]
+
+
 def test_a_run_goes_on_without_judges(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture):
     def missing(language):
         raise ImportError("pip install 'e2etts_jax[eval]'")

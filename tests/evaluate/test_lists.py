@@ -63,6 +63,8 @@ def test_names_that_are_paths(folder: Path):
 def test_quotes_of_a_table_with_tabs_are_signs_of_the_text(folder: Path):
     made = listed(folder, 'id\ttext\na\t"Hi\nb\t"Ho" he said\n', "m.tsv")
     assert [e.text for e in made] == ['"Hi', '"Ho" he said']
+    assert listed(folder, 'id, text\n1, "Hi, all"\n', "m.csv") == [Entry("1", "Hi, all")]
+    assert listed(folder, '{"id": 7, "text": "Hi", "seconds": 1.5}\n', "m.jsonl") == [Entry("7", "Hi")]
 
 
 def test_no_more_is_read_than_wanted(folder: Path):
@@ -86,6 +88,13 @@ def test_a_byte_order_mark_is_no_part_of_a_name(folder: Path):
         ("meta.lst", "/b/a|Hi\n", ValueError, "leads out of a system's folder"),
         ("meta.lst", "a|x.wav|Hi\n", FileNotFoundError, r"a line is key\|text\|prompt"),
         ("m.csv", "id,text\na,Hi\nb\n", ValueError, "line 3: the text '' has no words"),
+        ("m.csv", "id,text\na,Hi, all\n", ValueError, "line 2: more fields than the 2 of the head; quote"),
+        ("m.csv", "id,Text,text\na,Hi,Ho\n", ValueError, "two columns named 'text'"),
+        ("m.tsv", "id\ttext\na\tHi\tall\n", ValueError, "line 2: 3 fields; the head has 2"),
+        ("m.tsv", "id\ttext\ttext\na\tHi\tall\n", ValueError, "two columns named 'text'"),
+        ("m.jsonl", '{"id": "a", "text": ["Hi"]}\n', ValueError, r"line 1: 'text' is no text: \['Hi'\]"),
+        ("m.jsonl", '{"audio": {"path": "a.wav"}, "text": "Hi"}\n', ValueError, "'audio' is no text"),
+        ("m.jsonl", '{"id": "a", "text": "x\\ud800"}\n', ValueError, "line 1: a broken character"),
         ("m.jsonl", '{"id": "a", "text": null}\n', ValueError, "line 1: the text '' has no words"),
         ("m.csv", 'id,text\na,"Hi\nb,"Ho"\n', ValueError, "after line 1: ',' expected"),
         ("m.csv", 'id,text\na,"Hi\nb,Ho"\n', ValueError, "line 3: a field of several lines; is a quote left open"),

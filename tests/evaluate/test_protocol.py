@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from e2etts_jax.evaluate.protocol import PUNCTUATION, chinese, english, form, usual
+from e2etts_jax.evaluate.protocol import PUNCTUATION, chinese, code, english, form, usual
 from e2etts_jax.evaluate.scoring import score
 
 GOLDEN = Path(__file__).parent.parent / "parity" / "seed_tts_eval_golden.jsonl"
@@ -53,16 +53,23 @@ def test_chinese_by_hand(text: str, tokens: str):
     [
         ("de", "„Schön“, sagt ER – 3,5 Prozent!", "schön sagt er 35 prozent"),
         ("fr", "L’e\u0301té, c'est «bien» ?", "l'été c'est bien"),
+        ("fr", "‘L‘été’ so\u00adft", "l'été soft"),  # quotes go, apostrophes of all forms are one
+        ("uk", "мʼя м’я ' İ", "м'я м'я i"),
         ("es", "¿Qué? ¡Sí!", "qué sí"),
         ("hi", "नमस्ते दुनिया।", "नमस्ते दुनिया"),  # marks of vowels are no signs
         ("ja", "これは、本です。", "こ れ は 本 で す"),
         ("ja", "か\u3099く", "が く"),  # composed
+        ("km", "ខ្ញុំ។", "ខ្ ញុំ"),
         ("th", "สวัสดี", "ส วั ส ดี"),  # what can't be composed stays with its letter
         ("zh", "OK吗？", "o k 吗"),
     ],
 )
 def test_words_of_any_language_by_hand(language: str, text: str, tokens: str):
     assert form("words", language)(text) == tokens
+
+
+def test_codes_of_languages():
+    assert [code(language) for language in ("en", "zh-CN", "ja_JP", " EN ")] == ["en", "zh", "ja", "en"]
 
 
 def test_the_usual_protocol():

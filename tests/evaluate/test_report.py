@@ -9,9 +9,10 @@ import sys
 import numpy as np
 import pytest
 
+from e2etts_jax import cli
 from e2etts_jax.data.sources import Example
 from e2etts_jax.evaluate import asr, collect, command, quality, similarity
-from e2etts_jax.evaluate.judges import Judges
+from e2etts_jax.evaluate.judges import Judges, Names
 from e2etts_jax.infer.probe import Probe
 
 RATE = 22050
@@ -245,6 +246,32 @@ def workdir(tmp_path):
     lines = [{"stage": "joint", "step": s, "loss/lm_ce": 9.0 / s} for s in range(1, 30)]
     (folder / "metrics.jsonl").write_text("\n".join(map(json.dumps, lines)))
     return folder
+
+
+@pytest.mark.eval
+def test_a_run_is_judged_in_the_language_and_by_the_judges_that_are_asked_for(run, workdir, monkeypatch):
+    asked = []
+
+    def load(names, language):
+        asked.append((names, language))
+        return READERS
+
+    def evaluate(speaker, examples, judges, seed, log):
+        asked.append([e.text for e in examples] + [judges.form("Eins, Zwei!")])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(asr, "load_recognizers", load)
+    monkeypatch.setattr(collect, "evaluate", evaluate)
+    with pytest.raises(KeyboardInterrupt):
+        run(str(workdir), language="de-AT", names=Names(["mine"], [], []))
+    assert asked == [(["mine"], "de"), ["eins", "eins zwei"]]
+
+
+def test_ctrl_c_is_one_line(capsys):
+    def stop():
+        raise KeyboardInterrupt
+
+    assert cli.guarded(stop, stopped="goes on") == 130 and capsys.readouterr().err == "goes on\n"
 
 
 @pytest.mark.eval
