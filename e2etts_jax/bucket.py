@@ -4,6 +4,7 @@ import logging
 import os
 import shutil
 import tempfile
+import threading
 import time
 from pathlib import Path
 
@@ -22,7 +23,7 @@ def write(path: epath.Path, content: bytes) -> None:
     if is_remote(path):  # a bucket does so by itself
         path.write_bytes(content)
         return
-    part = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    part = path.with_name(f"{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")
     part.write_bytes(content)
     part.replace(path)
 

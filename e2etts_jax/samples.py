@@ -52,7 +52,7 @@ class Sampler:
         count = JUDGED if c.listen_every else SENTENCES
         if c.listen_every and self._judges is None:
             self._judges = live.installed(c.data.language)
-        keep = live.keep(self._judges, c.data.language, synthesizer.can_say) if self._judges else synthesizer.can_say
+        keep = self._judges.keep(synthesizer.can_say, c.data.language) if self._judges else synthesizer.can_say
         examples = load_examples(c.data, "validation", count, rate, keep=keep)
         recordings = [e.wav for e in examples]
         rows = {

@@ -43,9 +43,8 @@ def evaluate() -> object:
         raise ValueError(f"{', '.join(idle)}: not for {'--list' if LIST.value else '--workdir'}")
     from e2etts_jax.evaluate.judges import Names
 
-    given = [text if text.startswith("command:") else text.split(",") for text in RECOGNIZERS.value]
-    recognizers = [name for some in given for name in ([some] if isinstance(some, str) else some) if name]
-    names = Names(recognizers, SPEAKERS.value, LISTENERS.value)
+    given = ([text] if text.startswith("command:") else text.split(",") for text in RECOGNIZERS.value)
+    names = Names([name for some in given for name in some if name], SPEAKERS.value, LISTENERS.value)
     if LIST.value:
         from e2etts_jax.evaluate import judging
 

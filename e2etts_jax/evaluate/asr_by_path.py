@@ -87,8 +87,7 @@ class _Model:
 
     def transcribe(self, wavs: Sequence[np.ndarray], rate: int) -> list[str]:
         joint = "" if self._chinese else " "
-        heard = [[self._hear(piece).strip() for piece in pieces(wav, rate)] for wav in wavs]
-        texts = [joint.join(some) for some in heard]
+        texts = [joint.join(self._hear(piece).strip() for piece in pieces(wav, rate)) for wav in wavs]
         return [simplified(text) for text in texts] if self._chinese else texts
 
     def _load(self, folder: str, language: str) -> None:

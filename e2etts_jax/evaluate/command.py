@@ -5,7 +5,7 @@ from pathlib import Path
 
 from e2etts_jax.data import sources
 from e2etts_jax.evaluate import collect, protocol
-from e2etts_jax.evaluate.judges import Names, begin, made_by, writable
+from e2etts_jax.evaluate.judges import USUAL, Names, begin, made_by, writable
 from e2etts_jax.infer.synthesizer import Synthesizer
 
 
@@ -21,7 +21,7 @@ def run(
     infer: Sequence[str] = (),
     language: str | None = None,
     compared: str | None = None,
-    names: Names = Names(),  # noqa: B008, it never changes
+    names: Names = USUAL,
 ) -> Path:
     """Judges a trained run and returns the path of its report.html.
 
@@ -34,7 +34,7 @@ def run(
       seed: of the sampling.
       infer: `key=value` of decoding, in place of the run's own.
       language: of the clips that are judged; by default `data.language` of the run.
-      compared: the protocol by which texts are compared; by default `numbers` for English, else `protocol.usual`.
+      compared: the protocol by which texts are compared; by default `protocol.of_runs`.
       names: of the judges.
 
     Raises:
@@ -55,13 +55,10 @@ def run(
     codes = config["model"]["tokenizer"]["levels"] ** config["model"]["tokenizer"]["dims"]
     usual = config["data"]["language"]
     spoken = protocol.code(language or usual)
-    compared = compared or ("numbers" if spoken == "en" else protocol.usual(spoken))
+    compared = compared or protocol.of_runs(spoken)
     judges = names.load(spoken, compared, log)
-
-    def wanted(text: str, of: str) -> bool:
-        return protocol.code(of or usual) == spoken and speaker.can_say(text, of) and bool(judges.form(text))
-
-    examples = sources.load_examples(config["data"], split, num, rate, keep=wanted)
+    keep = judges.keep(speaker.can_say, usual, spoken)
+    examples = sources.load_examples(config["data"], split, num, rate, keep=keep)
     log(f"{len(examples)} {split} clips ({spoken}), stage {speaker.stage}")
     evaluation = collect.evaluate(speaker, examples, judges, seed, log)
     heard = [e.wav for e in sources.load_examples(config["data"], "train", collect.TOKEN_CLIPS, rate)]

@@ -13,6 +13,7 @@ import numpy as np
 
 import e2etts_jax
 from e2etts_jax.data.audio import resample
+from e2etts_jax.data.prepare.manifest import repeated
 from e2etts_jax.evaluate import asr, protocol, quality, similarity
 from e2etts_jax.evaluate.asr import MISSING, RATE, Recognizer
 from e2etts_jax.evaluate.canonical import canonical
@@ -21,6 +22,7 @@ from e2etts_jax.evaluate.quality import Listener
 from e2etts_jax.evaluate.similarity import Embedder, cosines
 
 Log = Callable[[str], None]
+Sayable = Callable[[str, str], bool]  # of a text and its language, '' where it does not say it
 Voices = Mapping[str, Sequence[np.ndarray | None]]  # by speaker model; None where it finds no voice
 
 
@@ -32,6 +34,15 @@ class Judges:
     embedders: Sequence[Embedder] = ()
     listeners: Sequence[Listener] = ()
     form: Form = canonical
+
+    def keep(self, can_say: Sayable, usual: str, language: str = "") -> Sayable:
+        """Which texts of `language` can be said and judged.
+
+        Args:
+          usual: language of the texts that don't say theirs; it is also the one that is judged if none is given.
+        """
+        code = protocol.code(language or usual)
+        return lambda text, of: protocol.code(of or usual) == code and can_say(text, of) and bool(self.form(text))
 
     def voices(self, wavs: Sequence[np.ndarray], rate: int) -> Voices:
         """Vector of each clip's voice, by speaker model."""
@@ -74,13 +85,14 @@ class Names:
             form,
         )
         for judges in (made.recognizers, made.embedders, made.listeners):
-            names = [judge.name for judge in judges]
-            twice = next((name for name in names if names.count(name) > 1), "")
-            if twice:
+            if name := repeated([judge.name for judge in judges]):
                 raise ValueError(
-                    f"two judges named {twice}: give it once, or one of them in a file or folder of another name"
+                    f"two judges named {name}: give it once, or one of them in a file or folder of another name"
                 )
         return made
+
+
+USUAL = Names()
 
 
 def _heard(wavs: Sequence[np.ndarray], rate: int) -> list[np.ndarray]:

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
+from e2etts_jax.data.prepare.manifest import repeated
 from e2etts_jax.evaluate import lists, protocol, systems
-from e2etts_jax.evaluate.judges import Names, begin, made_by, writable
+from e2etts_jax.evaluate.judges import USUAL, Names, begin, made_by, writable
 from e2etts_jax.evaluate.statistics import compare
 from e2etts_jax.evaluate.systems import REFERENCE, Json, Judged, System
 
@@ -20,7 +21,7 @@ def run(
     out: str | None = None,
     language: str = "en",
     compared: str | None = None,
-    names: Names = Names(),  # noqa: B008, it never changes
+    names: Names = USUAL,
     num: int = 0,
 ) -> Path:
     """Judges systems and returns the path of the report.html.
@@ -45,9 +46,7 @@ def run(
     made = [System.parse(text) for text in wavs]
     if not made:
         raise ValueError("no system: --wavs=NAME=FOLDER for each")
-    names_given = [REFERENCE, *(system.name for system in made)]
-    twice = next((name for name in names_given if names_given.count(name) > 1), "")
-    if twice:
+    if twice := repeated([REFERENCE, *(system.name for system in made)]):
         raise ValueError(f"two systems named {twice!r}: --wavs=NAME=FOLDER gives one of them another name")
     for system in made:
         system.check(entries)

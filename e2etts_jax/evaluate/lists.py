@@ -193,9 +193,7 @@ def _head(columns: list[str], name: str) -> list[str]:
     Raises:
       ValueError: two of one name.
     """
-    lower = [column.strip().lower() for column in columns]
-    twice = next((column for column in lower if lower.count(column) > 1), "")
-    if twice:
+    if twice := manifest.repeated([column.strip().lower() for column in columns]):
         raise ValueError(f"{name}: two columns named {twice!r}")
     return columns
 

@@ -1,7 +1,7 @@
 """The judges of `evaluate` on a few sentences while a run trains."""
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -21,17 +21,8 @@ def installed(language: str) -> Judges:
         recognizers = asr.load_recognizers(language=language)
     except (ImportError, ValueError, OSError) as error:
         logger.warning("listen_every: nobody reads what is said: %s", error)
-    form = protocol.form("numbers" if language == "en" else protocol.usual(language), language)
+    form = protocol.form(protocol.of_runs(language), language)
     return Judges(recognizers, similarity.installed(logger.warning), quality.installed(logger.info), form)
-
-
-def keep(judges: Judges, language: str, can_say: Callable[[str, str], bool]) -> Callable[[str, str], bool]:
-    """Which texts (and their languages, '' where it is that of the data) can be said and judged."""
-
-    def judged(text: str, of: str) -> bool:
-        return protocol.code(of or language) == protocol.code(language) and bool(judges.form(text))
-
-    return lambda text, of: can_say(text, of) and judged(text, of)
 
 
 def scores(

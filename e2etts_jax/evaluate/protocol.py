@@ -52,15 +52,19 @@ def chinese(text: str) -> str:
 
 
 _APOSTROPHES = {ord(sign): "'" for sign in "’‘ʼ＇`´"}
-_SIGNS = {"Pc", "Pd", "Ps", "Pe", "Pi", "Pf", "Po", "Sm", "Sc", "Sk", "So", "Cf"}  # the last: soft hyphens, joiners
 
 
 def words(text: str) -> str:
     """Lower-case words of any language without signs; marks of vowels and tones are part of their letters."""
     lower = text.lower().replace("i\u0307", "i").translate(_APOSTROPHES)  # of a Turkish capital, its dot
     plain = unicodedata.normalize("NFC", lower)
-    kept = "".join(c for c in plain if c == "'" or unicodedata.category(c) not in _SIGNS)
+    kept = "".join(c for c in plain if c == "'" or not _sign(unicodedata.category(c)))
     return " ".join(word for token in kept.split() if (word := token.strip("'")))
+
+
+def _sign(category: str) -> bool:
+    """Punctuation and symbols, and what has no shape: soft hyphens, joiners."""
+    return category[0] in "PS" or category == "Cf"
 
 
 def characters(text: str) -> str:
@@ -90,6 +94,11 @@ def code(language: str) -> str:
 def usual(language: str) -> str:
     """The protocol that other people's numbers for the language follow."""
     return "seed-tts-eval" if language in FORMS["seed-tts-eval"] else "words"
+
+
+def of_runs(language: str) -> str:
+    """The protocol by which our own runs are compared: the default data set is of English numbers."""
+    return "numbers" if language == "en" else usual(language)
 
 
 def unit(language: str) -> str:

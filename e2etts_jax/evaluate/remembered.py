@@ -3,13 +3,14 @@
 import hashlib
 import json
 import logging
-import os
-import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from etils import epath
+
+from e2etts_jax import bucket
 
 PART = 16  # clips between two writes of the file
 
@@ -38,9 +39,7 @@ class Remembered:
     def _keep(self, known: dict[str, Any]) -> None:
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            part = self._path.with_name(f"{self._path.name}.{os.getpid()}-{threading.get_ident()}")
-            part.write_text(json.dumps(known, indent=0))
-            part.replace(self._path)
+            bucket.write(epath.Path(self._path), json.dumps(known, indent=0).encode())
         except OSError as error:  # the judgement itself is none the worse
             logging.warning("nothing is kept for a second run: %s; is HOME a folder you can write to?", error)
 

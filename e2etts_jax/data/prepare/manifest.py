@@ -145,10 +145,14 @@ def _header(path: Path, lines: _Lines) -> tuple[list[str], str]:
             f"manifest {path} needs a first line with columns 'audio' and 'text'; it has "
             f"{', '.join(map(repr, names))[:200]}"
         )
-    twice = [name for name in names if name and names.count(name) > 1]
-    if twice:
-        raise ValueError(f"manifest {path} has {names.count(twice[0])} columns named {twice[0]!r}; rename one of them")
+    if twice := repeated(names):
+        raise ValueError(f"manifest {path} has {names.count(twice)} columns named {twice!r}; rename one of them")
     return names, delimiter
+
+
+def repeated(names: Sequence[str]) -> str:
+    """The first name that comes more than once, '' if none does."""
+    return next((name for name in names if name and names.count(name) > 1), "")
 
 
 def _quoted(line: str, lines: _Lines, delimiter: str, width: int, audio: int) -> list[str] | str:
